@@ -204,7 +204,7 @@ class Opened:
         path = self.scratch / f"{len(self.files)}.tar"
         path.write_bytes(data)
         self.files.append(path.open("rb"))
-        return self.reader.file(FileBlocks.of(self.files[-1]), form, tag)
+        return self.reader.read_file(FileBlocks.of(self.files[-1]), form, tag)
 
     def close(self) -> None:
         self.reader.close()

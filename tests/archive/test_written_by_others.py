@@ -57,7 +57,7 @@ def as_umoci(name, value):
 
 def found(path, form=ArchiveFormat.ANY, scratch="/var/tmp"):
     with Path(path).open("rb") as file, ArchiveReader(str(scratch)) as reader:
-        return tree_snapshot.of_tree(reader.file(FileBlocks.of(file), form))
+        return tree_snapshot.of_tree(reader.read_file(FileBlocks.of(file), form))
 
 
 def tar(source, archive, *options):
@@ -84,7 +84,7 @@ def test_what_tar_writes_of_sparse_files(tmp_path, form):
     options = ["--sparse", f"--format={form[0]}", *(f"--sparse-version={version}" for version in form[1:])]
     archive = tar(source / "holes", tmp_path / "a", *options)
     with archive.open("rb") as file, ArchiveReader(str(tmp_path)) as reader:
-        tree = reader.file(FileBlocks.of(file))
+        tree = reader.read_file(FileBlocks.of(file))
         assert tree_snapshot.differences(expected(source / "holes"), tree_snapshot.of_tree(tree)) == []
         large = tree.get("over-4-gib").content
         assert large.size > 4 << 30

@@ -376,8 +376,8 @@ def test_a_kernel_of_another_version_than_the_modules_is_named_with_both():
     with pytest.raises(LtspError) as caught:
         find_kernel(make_tree(DEBIAN_12 | files | modules("6.1.0-9-amd64")), "lab")
     assert caught.value.message == (
-        "no kernel in lab has its modules: /boot/vmlinuz (it states version 6.1.0-8-amd64, "
-        "and no /lib/modules/6.1.0-8-amd64); the image has modules of 6.1.0-9-amd64"
+        "no kernel in lab has its modules: /boot/vmlinuz (its version is 6.1.0-8-amd64; "
+        "no /lib/modules/6.1.0-8-amd64); the image has modules of 6.1.0-9-amd64"
     )
     assert caught.value.hint.startswith("install in the source: linux-image-6.1.0-8-amd64 ")
 
@@ -398,9 +398,9 @@ def test_a_kernel_that_states_another_version_than_its_name_is_refused_without_m
     tree = make_tree(
         DEBIAN_12 | {"boot/vmlinuz-6.6.119": bzimage("6.6.108"), "boot/initrd.img-6.6.119": "i"} | modules("6.6.119")
     )
-    with pytest.raises(LtspError, match=r"states version 6\.6\.108, and no /lib/modules/6\.6\.108"):
+    with pytest.raises(LtspError, match=r"its version is 6\.6\.108, not 6\.6\.119; no /lib/modules/6\.6\.108"):
         find_kernel(tree, "lab")
-    with pytest.raises(LtspError, match=r"states version 6\.6\.108"):
+    with pytest.raises(LtspError, match=r"its version is 6\.6\.108, not 6\.6\.119"):
         find_kernel(make_tree({"lib/modules/6.6.119/vmlinuz": bzimage("6.6.108")} | modules_in_lib("6.6.119")), "lab")
 
 
@@ -410,18 +410,18 @@ MISNAMED = {"boot/vmlinuz-6.9": bzimage("6.8"), "boot/initrd.img-6.9": "i"} | mo
 def test_a_kernel_that_states_another_version_than_its_name_is_the_last_resort():
     found = find_kernel(make_tree(MISNAMED | {"boot/vmlinuz-6.1.0-9": elf("k9")} | modules("6.1.0-9")), "lab")
     assert found.path == "boot/vmlinuz-6.1.0-9"
-    assert str(found).endswith("passed over: /boot/vmlinuz-6.9 (it states version 6.8)")
+    assert str(found).endswith("passed over: /boot/vmlinuz-6.9 (its version is 6.8, not 6.9)")
 
 
 def test_the_last_resort_gets_the_modules_of_its_stated_version_and_a_warning():
     found = find_kernel(make_tree(MISNAMED), "lab")
     assert (found.path, found.version, found.initrd_path) == ("boot/vmlinuz-6.9", "6.8", None)
-    assert found.warnings == ("/boot/vmlinuz-6.9 states version 6.8; clients get the modules of that version",)
+    assert found.warnings == ("/boot/vmlinuz-6.9 is version 6.8 despite its name; clients get its modules",)
 
 
 def test_a_unified_kernel_for_another_version_is_refused_too():
     one = unified((".uname", b"6.9"), (".linux", bzimage("6.8")), (".initrd", b"i"))
-    with pytest.raises(LtspError, match=r"states version 6\.8, and no /lib/modules/6\.8"):
+    with pytest.raises(LtspError, match=r"its version is 6\.8, not 6\.9; no /lib/modules/6\.8"):
         find_kernel(make_tree({"efi/EFI/Linux/a.efi": one} | modules("6.9")), "lab")
 
 

@@ -81,7 +81,7 @@ def test_another_entry_can_be_chosen(tftp):
 def test_a_deleted_version_is_reported_and_the_menu_returns(tftp):
     for files in (("client.img", "vmlinuz"), ("initrd.img", "vmlinuz")):
         pointer = Pointer("lab", VERSION, None, f"images/.versions/lab/{VERSION}/image.img", files)
-        (tftp / "ltsp/lab/boot.ipxe").write_text(pointer.text())
+        (tftp / "ltsp/lab/boot.ipxe").write_text(pointer.to_script())
         put(tftp, Menu("/srv/ltsp", IMAGES, options=MenuOptions(timeout=-1)))
         shown = screen(tftp, "Exit iPXE", keys=(("Press a key for the menu", b"\r"),))
         assert f"Version {VERSION} of lab could not be fetched" in shown

@@ -28,7 +28,7 @@ def test_an_old_menu_boots_the_current_image_with_its_settings(debian_root, tmp_
     room.configure(CONF, OVERWRITE="0")
     assert menu.read_text() == MENU.format(base=room.site.base)
     said = room.site.ltsp("nfs", "--dry-run")
-    assert f"{menu} boots from {room.site.base}: it needs ltsp nfs --export=base" in said.stderr
+    assert f"{menu} mount {room.site.base}, which is not exported: delete that menu, or run ltsp nfs" in said.stderr
     assert f"\n{room.site.base} " in room.site.ltsp("nfs", "--export=base", "--dry-run").stdout
     with room.open(below=""), start_client(room.site.tftp, memory=1024) as desk:
         desk.log_in("root", PASSWORD)

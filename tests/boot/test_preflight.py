@@ -44,10 +44,10 @@ ERRORS = {
     ),
     "no packets for DHCP": (replace(GOOD, modules=GOOD.modules - {"af_packet"}), "is needed for DHCP"),
     "no network driver": (replace(GOOD, network=frozenset()), "has no driver for wired network cards"),
-    "a codec that it cannot read": (replace(GOOD, codec="xz"), "cannot read squashfs with xz"),
+    "a codec that it cannot read": (replace(GOOD, codec="xz"), "cannot read squashfs images compressed with xz"),
     "no initrd": (
         replace(GOOD, options=frozenset({"CONFIG_DEVTMPFS", "CONFIG_TMPFS"})),
-        r"was built without initrds \(CONFIG_BLK_DEV_INITRD\)",
+        r"was built without support for initrds \(CONFIG_BLK_DEV_INITRD\)",
     ),
 }
 

@@ -14,11 +14,11 @@ from ltsp.publish.pointer import Pointer
 RECORDED = Path(__file__).parent / "consoles"
 
 NO_BOOTFILE = BootProblem(
-    "no bootable device: the network boot gave up",
+    "no bootable device: the network boot failed",
     "check that the boot file exists in TFTP_DIR/ltsp: run ltsp ipxe",
 )
 IPXE_SHELL = BootProblem(
-    "iPXE opened its shell", "a script ended with `shell`, or what it chained to could not be fetched"
+    "iPXE opened its shell", "a script ran `shell` or chained to a missing file: run ltsp ipxe"
 )
 
 
@@ -190,7 +190,7 @@ def test_messages_of_pointer_and_menu_are_cause_and_remedy_and_the_end(label, ca
     files = ("vmlinuz", "client.img")
     pointer = Pointer("lab", "20260101T000000Z-12345678", None, "images/.versions/lab/V/image.img", files, "12")
     menu = said_at("_failed", Menu("/srv/ltsp").text()).replace("${ltsp-name}", "lab")
-    console = fed(b"ltsp: menu\n", said_at(label, pointer.text()).encode())
+    console = fed(b"ltsp: menu\n", said_at(label, pointer.to_script()).encode())
     assert console.clue is not None
     assert (console.clue.cause, console.stage, console.is_over) == (cause, BootStage.MENU, False)
     assert remedy in console.clue.remedy
@@ -200,7 +200,7 @@ def test_messages_of_pointer_and_menu_are_cause_and_remedy_and_the_end(label, ca
 
 
 def test_a_pointer_without_a_kernel_says_what_to_type():
-    console = fed(Pointer("lab", "20260101T000000Z-12345678", None).text().replace("echo ", "").encode())
+    console = fed(Pointer("lab", "20260101T000000Z-12345678", None).to_script().replace("echo ", "").encode())
     assert console.clue == BootProblem("lab has no kernel", "run ltsp kernel lab on the server")
 
 
@@ -224,8 +224,8 @@ def test_a_fatal_message_is_read_from_a_complete_line(lines):
     [
         (b"(initramfs) ", "the distribution's initrd gave up and opened a shell"),
         (b"dracut:/# ", "the distribution's initrd gave up and opened a shell"),
-        (b"You are in emergency mode. After logging in, type\n", "systemd went into emergency mode"),
-        (b"UEFI Interactive Shell v2.2\n", "no bootable device: the network boot gave up"),
+        (b"You are in emergency mode. After logging in, type\n", "systemd entered emergency mode"),
+        (b"UEFI Interactive Shell v2.2\n", "no bootable device: the network boot failed"),
         (b"Kernel panic - not syncing: Attempted to kill init!\n", "the kernel panicked: Attempted to kill init!"),
     ],
 )

@@ -58,7 +58,7 @@ def test_a_running_system_on_our_overlay_passes():
         ({"source": "/dev/sda1", "fstype": "ext4"}, "the root is ext4 from /dev/sda1, not the client's overlay"),
         ({"source": "overlayroot"}, "the root is overlay from overlayroot, not the client's overlay"),
         ({"failed": ["a.service", "b.mount"], "state": "degraded"}, "units failed: a.service, b.mount"),
-        ({"state": "maintenance"}, "systemd says maintenance, not running"),
+        ({"state": "maintenance"}, "systemd reports the state maintenance, not running"),
     ],
 )
 def test_a_system_that_came_up_badly_does_not_pass(changes, cause):
@@ -73,7 +73,7 @@ def test_another_image_than_expected_does_not_pass():
         REPORT_PREFIX.encode() + json.dumps({**GOOD, "cmdline": "ltsp.image=images/old.img"}).encode() + b"\n", 20.0
     )
     assert Verdict.of(console, "", "images/old.img").passed
-    assert Verdict.of(console, "", "images/old").cause == "another image than images/old was booted"
+    assert Verdict.of(console, "", "images/old").cause == "the client booted another image, not images/old"
 
 
 def test_a_boot_that_hangs_is_reported_with_its_last_stage():

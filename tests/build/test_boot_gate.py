@@ -127,9 +127,9 @@ def test_a_version_that_does_not_boot_stays_staged(site, programs):
     assert states(site) == ["current", "staged"]
     assert site.image("lab").read_bytes() == before
     assert done.stderr.splitlines()[-1] == (
-        f"ltsp: version {staged} of lab stays staged and clients still boot {current}: it does not boot via nfs: "
-        f"the server does not give it: type ltsp nfs; ltsp boottest lab --version={staged} tries again; "
-        f"ltsp versions lab --use={staged} publishes it untested"
+        f"ltsp: version {staged} of lab was not published; clients still boot {current}: it does not boot via nfs: "
+        f"the server does not give it: type ltsp nfs; to test it again: ltsp boottest lab --version={staged}; "
+        f"to publish it untested: ltsp versions lab --use={staged}"
     )
     assert "| ltsp: FATAL" in done.stderr
     site.ltsp("versions", "lab", f"--use={staged}")
@@ -154,7 +154,7 @@ def test_an_identical_build_boots_the_staged_version(site, programs):
 def test_without_qemu_the_first_version_stays_staged(site, programs):
     qemu(programs, REFUSES)
     done = image(site, programs, "--boot-test=nbd", status=1)
-    assert "nothing is published: could not test whether it boots via nbd" in done.stderr
+    assert "clients have no version to boot: could not test whether it boots via nbd" in done.stderr
     assert "Could not access a module" in done.stderr
     assert states(site) == ["staged"]
     assert not (site.tftp / "ltsp/lab/boot.ipxe").exists()

@@ -320,10 +320,10 @@ def test_accounts_next_to_ltsp_conf_replace_those_of_the_server(place):
 
 
 def test_merging_cannot_differ_among_clients(place):
-    with pytest.raises(ConfError, match=r"ltsp.conf:2: PWMERGE_SUR differs among clients"):
+    with pytest.raises(ConfError, match=r"ltsp.conf:2: PWMERGE_SUR must be the same for all clients"):
         place.run("[clients]\nPWMERGE_SUR='.*%{HOSTNAME#pc}'\n")
     report = place.run("[pc1]\nPWMERGE_SUR='al.*'\n")
-    assert "PWMERGE_SUR only works for all clients" in report.warnings[0]
+    assert "PWMERGE_SUR has no effect in this section: move it to [clients] or [common]" in report.warnings[0]
 
 
 def test_expressions_in_ltsp_conf_select_the_merged_users(place):
@@ -382,7 +382,9 @@ def test_conflicting_accounts_are_reported(place):
     place.site.system("lab", {"etc/passwd": "root:x:0:0::/root:/bin/sh\nalice:x:120:120::/:/bin/sh\n"})
     place.site.ltsp("image", "lab")
     report = place.run("")
-    assert report.warnings == ["accounts in lab: alice is left out: the image already has alice, with UID 120"]
+    assert report.warnings == [
+        "accounts in lab: alice is left out: the image has a system account of that name (UID 120)"
+    ]
 
 
 def test_a_run_waits_for_another_one_and_then_fails(place, monkeypatch):

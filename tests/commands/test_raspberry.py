@@ -80,7 +80,7 @@ def test_a_custom_cmdline_txt_is_kept(site):
     (site.tftp / "cmdline.txt").write_text("root=/dev/nfs\n")
     done = site.ltsp("image", *FAST, "--rpi-image=raspios", "raspios")
     assert served(site) == {**FIRMWARE, "cmdline.txt": "root=/dev/nfs\n"}
-    assert "cmdline.txt was not made by ltsp and stays" in done.stderr
+    assert "cmdline.txt was not created by ltsp, so it was kept" in done.stderr
     assert "has root=" not in done.stderr
 
 

@@ -96,7 +96,7 @@ def test_without_overwrite_a_file_of_the_administrator_is_kept(server):
 def test_menus_that_mount_the_base_directory_are_named(server, tmp_path):
     (tmp_path / "tftp/ltsp/old.ipxe").write_text("kernel vmlinuz root=/dev/nfs nfsroot=1.2.3.4:/srv/ltsp\n")
     said = server.run(nfs, NfsOptions(), server.ltsp, path=str(server.etc / "x"))
-    assert "old.ipxe boots clients from /srv/ltsp: it needs ltsp nfs --export=base" in said
+    assert "old.ipxe mount /srv/ltsp, which is not exported: delete that menu, or run ltsp nfs --export=base" in said
     said = server.run(nfs, NfsOptions(export="base"), server.ltsp, path=str(server.etc / "x"))
     assert "can read every chroot" in said
     assert "old.ipxe" not in said
@@ -142,7 +142,7 @@ def test_an_unknown_dhcp_server_and_an_ambiguous_address_are_refused(server):
     with pytest.raises(UsageError, match="is not an IPv4 address"):
         server.run(dhcp_snippet, "isc", DhcpSnippetOptions(server="x"))
     server.has_links([*LINKS, {"ifname": "b", "addr_info": [{"local": "10.0.0.1", "prefixlen": 8, "scope": "global"}]}])
-    with pytest.raises(LtspError, match=r"192\.168\.1\.5, 10\.0\.0\.1: name one with --server"):
+    with pytest.raises(LtspError, match=r"192\.168\.1\.5, 10\.0\.0\.1: give it with --server"):
         server.run(dhcp_snippet, "isc", DhcpSnippetOptions())
 
 

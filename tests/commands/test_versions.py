@@ -103,7 +103,7 @@ def test_pruning_keeps_the_requested_number(places, store):
 
 def test_an_image_is_removed_with_all_of_its_versions(places, store):
     report = run(places, NAME, remove_all=True)
-    assert report.lines == ["lab: removed from clients and from the disk, 3 versions, 156 KiB"]
+    assert report.lines == ["lab: removed the image and its menu entry: 3 versions, 156 KiB"]
     assert not store.state(NAME).exists
     assert run(places, json=True).facts == {}
     with pytest.raises(LtspError, match="no image lab in"):
@@ -168,7 +168,7 @@ def test_info_lists_server_sources_and_images(places, store, tmp_path):
     report = RecordingReport()
     info(InfoOptions(json=True), places, report)
     assert report.facts["sources"] == {
-        "a chroot": "chroot, but its name contains a space",
+        "a chroot": "chroot, but its name must not contain a space",
         "chroot": "chroot",
         "vm": "virtual machine disk",
     }

@@ -168,7 +168,7 @@ def test_a_target_of_4095_bytes_is_the_longest():
 
 def test_a_file_of_4_gib_is_refused_before_anything_is_written():
     output = io.BytesIO()
-    with pytest.raises(LtspError, match="/zz has 4 GiB"):
+    with pytest.raises(LtspError, match="/zz is 4 GiB large"):
         write_archive(make_tree({"a": "x", "zz": File(Metadata(0o644), Sparse(1 << 32))}), output)
     assert output.getvalue() == b""
 

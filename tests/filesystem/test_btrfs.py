@@ -259,7 +259,7 @@ def test_an_invalid_superblock_is_refused(blocks, tmp_path):
     image = make_file_system(tmp_path / "image", SIZE, *MKFS)
     with image.open("r+b") as file:
         file.truncate(100 * MIB)
-    with pytest.raises(FormatError, match="134217728 bytes, but the volume only 104857600"):
+    with pytest.raises(FormatError, match="134217728 bytes long, but the volume only 104857600"):
         btrfs.open(blocks(image))
     with image.open("r+b") as file:
         file.seek(0x10000 + 299)

@@ -53,7 +53,7 @@ def test_names_of_one_inode_share_its_node():
     ids=["itself", "its parent", "twice in one", "twice in two"],
 )
 def test_a_directory_has_one_name(entries):
-    with pytest.raises(FormatError, match="a second name of a directory"):
+    with pytest.raises(FormatError, match="a hard link to a directory"):
         grown(entries)
 
 

@@ -90,7 +90,7 @@ def test_damage_is_reported(source, blocks, tmp_path):
     with pytest.raises(FormatError, match="does not end"):
         vfat.open(blocks(image)).tree()
     image.write_bytes(whole[: 32 * MIB])
-    with pytest.raises(FormatError, match="67108864 bytes, but the volume only 33554432"):
+    with pytest.raises(FormatError, match="67108864 bytes long, but the volume only 33554432"):
         vfat.open(blocks(image))
     image.write_bytes(bytes(MIB))
     with pytest.raises(FormatError, match="not a vfat file system"):

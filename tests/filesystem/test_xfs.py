@@ -128,7 +128,7 @@ def test_an_invalid_superblock_is_refused(blocks, tmp_path):
     image = make_file_system(tmp_path / "image", 64 * MIB, *MKFS)
     with image.open("r+b") as file:
         file.truncate(32 * MIB)
-    with pytest.raises(FormatError, match="67108864 bytes, but the volume only 33554432"):
+    with pytest.raises(FormatError, match="67108864 bytes long, but the volume only 33554432"):
         xfs.open(blocks(image))
     patch(image, 108, b"other")
     with pytest.raises(FormatError, match="wrong checksum"):

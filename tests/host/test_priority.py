@@ -81,7 +81,7 @@ def test_a_prefix_that_is_not_a_command_is_one_clear_error(prefix):
         (("echo",), "status 0 without running the program"),
         (("nice", "-n", "much"), "much"),
         (("sh", "-c", "kill -9 $$"), "ended by signal 9"),
-        (("env", "-i"), "does not pass the environment on"),
+        (("env", "-i"), "does not pass on the environment"),
         (("yes",), "without running the program"),
     ],
 )

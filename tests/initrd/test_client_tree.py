@@ -174,7 +174,7 @@ class Failing:
 
 
 def test_a_module_that_cannot_be_read_is_an_error_of_the_source():
-    with pytest.raises(FileUnreadable, match="cannot read a module or firmware of the image: Input/output error"):
+    with pytest.raises(FileUnreadable, match="cannot read a module or firmware file of the image: Input/output error"):
         made({f"{MODULES}/{PTP}": File(Metadata(0o644), Failing())})
 
 

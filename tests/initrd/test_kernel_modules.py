@@ -87,7 +87,7 @@ def test_the_error_for_missing_tables_says_how_to_get_them():
 
 @pytest.mark.parametrize("version", ["", "../6.1", "6.1 $(id)", "6.1\n", "-rf"])
 def test_an_invalid_version_is_refused(version):
-    with pytest.raises(LtspError, match="is not a kernel version"):
+    with pytest.raises(LtspError, match="invalid kernel version "):
         KernelModules.read(make_tree({}), version)
 
 

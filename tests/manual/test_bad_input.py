@@ -44,12 +44,12 @@ def site(tmp_path):
 @pytest.mark.parametrize(
     ("name", "fault", "remedy"),
     [
-        ("two words", "contains a space", "--name="),
-        ("\x1b[31mred", "'\\x1b[31mred' contains '\\x1b'", "--name="),
-        ("lab\nlab", "contains a line break", "--name="),
-        ("$(reboot)", "contains '$'", "--name="),
-        ("schön", "contains '\\xf6'", "--name="),
-        ("-lab", "begins with '-'", "type lab"),
+        ("two words", "must not contain a space", "--name="),
+        ("\x1b[31mred", "'\\x1b[31mred' must not contain '\\x1b'", "--name="),
+        ("lab\nlab", "must not contain a line break", "--name="),
+        ("$(reboot)", "must not contain '$'", "--name="),
+        ("schön", "must not contain '\\xf6'", "--name="),
+        ("-lab", "must not begin with '-'", "type lab"),
         ("x" * 65, "has 65 characters; the limit is 64", "--name="),
     ],
 )
@@ -66,12 +66,12 @@ def test_a_bad_name_for_the_image_is_an_error(site, name):
     ("argument", "says"),
     [
         ("nothing", ['no source "nothing"', "looked for", "give a path (starting with / or .)"]),
-        ("./nothing", ["./nothing not found", "name a chroot"]),
+        ("./nothing", ["./nothing not found", "check the path; names without a leading / or . are looked up in"]),
         ("lab/etc", ["is not a Linux root file system", "found fstab, group"]),
         (".", ["is not a Linux root file system", "found nothing: "]),
         ("/dev/null", ["is not a file, disk or directory", "name a chroot"]),
         ("lab/etc/passwd", ["holds text", "not supported as a source"]),
-        ("lab,,/nowhere", ["/nowhere not found", "absolute paths"]),
+        ("lab,,/nowhere", ["/nowhere not found", "give an absolute path: only the first part may be a name"]),
     ],
 )
 def test_a_source_that_is_not_one_is_refused_with_what_was_found(site, argument, says):

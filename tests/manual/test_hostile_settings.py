@@ -52,7 +52,7 @@ def test_what_would_be_a_command_of_ipxe_is_refused(site, line, fault):
         ("FSTAB_A='a ../etc nfs'", "is not an absolute path"),
         ("HOSTS_A='10.0.0.1 a\n10.0.0.2 bank'", "has more than one line"),
         ("CRONTAB_A='* * * * * root a\n* * * * * root b'", "has more than one line"),
-        ("MASK_SYSTEM_SERVICES='../../etc/passwd'", "is not a service name"),
+        ("MASK_SYSTEM_SERVICES='../../etc/passwd'", "is not a unit name"),
         ("TIMEZONE=../../../etc/shadow", "is not a time zone"),
         ("DNS_SERVER='10.0.0.1;reboot'", "is not an address"),
         ("SEARCH_DOMAIN='lab; reboot'", "is not a domain"),

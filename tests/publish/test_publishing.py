@@ -573,7 +573,7 @@ class TestPlaces:
     def test_a_disk_that_is_not_mounted_is_refused(self, tmp_path):
         (tmp_path / "srv").mkdir()
         store = Store(str(tmp_path / "srv"), str(tmp_path / "missing" / "tftp"))
-        with pytest.raises(LtspError, match=r"no directory .*/missing/tftp") as error, store.locked(NAME):
+        with pytest.raises(LtspError, match=r"directory .*/missing/tftp not found") as error, store.locked(NAME):
             pass
         assert "--tftp-dir" in error.value.hint
 

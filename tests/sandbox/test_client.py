@@ -152,7 +152,7 @@ def test_errors_come_with_their_kind_and_are_safe_to_print():
 
 def test_a_process_out_of_memory_reports_it_and_continues():
     with started() as process:
-        with pytest.raises(FormatError, match="more memory than any valid one"):
+        with pytest.raises(FormatError, match="more memory than any valid source"):
             said(process, "eat")
         assert said(process, "still there") == ("still there",)
 

@@ -104,7 +104,7 @@ def test_a_tree_may_be_deeper_than_the_interpreters_stack():
     ],
 )
 def test_an_invalid_tree_is_refused(forged):
-    with pytest.raises(FormatError, match="invalid tree"):
+    with pytest.raises(FormatError, match="the sandbox worker returned an invalid reply"):
         decode_tree([json.dumps(forged).encode()], lambda *_: File)
 
 

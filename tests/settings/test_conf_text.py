@@ -145,7 +145,7 @@ def test_sections_contain_the_lines_after_their_names():
         (b"[a] A=b\n", "conf:1: write a section as [NAME], without spaces or quotes, on a line of its own"),
         (b"[$(id)]\n", "conf:1: write a section as [NAME], without spaces or quotes, on a line of its own"),
         (b"[]\n", "conf:1: write a section as [NAME], without spaces or quotes, on a line of its own"),
-        (b"A=1\n\0", "conf:2: NUL byte in a text file"),
+        (b"A=1\n\0", "conf:2: the file contains a NUL byte"),
         (b"\xff\xfeA\0", "conf:1: the file is in UTF-16"),
     ],
 )

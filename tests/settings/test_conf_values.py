@@ -118,4 +118,5 @@ def test_nested_includes_are_limited():
 
 def test_a_value_that_doubles_with_each_line_is_limited():
     text = "A=0123456789\n" + "A=$A$A\n" * 60
-    assert evaluate(parse_conf(text.encode(), "conf"), SERVER, "image")["A"].fault == "the value is too long"
+    fault = evaluate(parse_conf(text.encode(), "conf"), SERVER, "image")["A"].fault
+    assert fault == "the value is too long: the limit is 1048576 characters"

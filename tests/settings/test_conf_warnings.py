@@ -31,13 +31,19 @@ def without_path(lines):
         ("PRE_IMGE_CLEAN=x", "1: unknown key PRE_IMGE_CLEAN; did you mean PRE_IMAGE_CLEAN?"),
         ("QWERTZ=x", "1: unknown key QWERTZ"),
         ("A_B=x", "1: unknown key A_B"),
-        ("[clients]\nBACKUP=0", "2: BACKUP has no effect in [clients], which is not for the server"),
-        ("[server]\nAUTOLOGIN=x", "2: AUTOLOGIN has no effect in [server], which is not for clients"),
-        ("[image/]\nAUTOLOGIN=x", "2: AUTOLOGIN has no effect in [image/], which is not for clients"),
-        ("[10.0.*]\nBACKUP=0", "2: BACKUP has no effect in [10.0.*], which is not for the server"),
-        ("[pc01]\nBACKUP=0", "2: BACKUP has no effect in [pc01], which is not for the server"),
-        ("[clients]\nINCLUDE=a\n[a]\nBACKUP=0", "4: BACKUP has no effect in [a], which is not for the server"),
-        ("[server]\nINCLUDE=a\n[a]\nAUTOLOGIN=x", "4: AUTOLOGIN has no effect in [a], which is not for clients"),
+        ("[clients]\nBACKUP=0", "2: BACKUP has no effect in [clients]: only the server reads it; move it to [server]"),
+        ("[server]\nAUTOLOGIN=x", "2: AUTOLOGIN has no effect in [server]: only clients read it; move it to [clients]"),
+        ("[image/]\nAUTOLOGIN=x", "2: AUTOLOGIN has no effect in [image/]: only clients read it; move it to [clients]"),
+        ("[10.0.*]\nBACKUP=0", "2: BACKUP has no effect in [10.0.*]: only the server reads it; move it to [server]"),
+        ("[pc01]\nBACKUP=0", "2: BACKUP has no effect in [pc01]: only the server reads it; move it to [server]"),
+        (
+            "[clients]\nINCLUDE=a\n[a]\nBACKUP=0",
+            "4: BACKUP has no effect in [a]: only the server reads it; move it to [server]",
+        ),
+        (
+            "[server]\nINCLUDE=a\n[a]\nAUTOLOGIN=x",
+            "4: AUTOLOGIN has no effect in [a]: only clients read it; move it to [clients]",
+        ),
     ],
 )
 def test_a_key_without_effect_causes_a_warning(text, line):

@@ -129,7 +129,7 @@ def test_a_colon_divides_a_path_from_a_tag_unless_it_is_of_the_path(tmp_path, ba
     assert read(find_source(f"oci:{tmp_path}/lab:one", str(base))) == FOUND
     assert read(find_source(f"oci:{tmp_path}/lab:localhost/lab:two", str(base))) == {"other": ""}
     assert read(find_source(f"oci:{tmp_path}/with:colon:one", str(base), name="lab")) == FOUND
-    with pytest.raises(SourceError, match=rf"{tmp_path}/lab has 2 images: localhost/lab:two, one"):
+    with pytest.raises(SourceError, match=rf"{tmp_path}/lab contains 2 images: localhost/lab:two, one"):
         read(find_source(f"oci:{tmp_path}/lab", str(base)))
 
 
@@ -327,7 +327,7 @@ class TestProcess:
         ):
             same.write(made)
             same.flush()
-            expected = reader.file(FileBlocks.of(same))
+            expected = reader.read_file(FileBlocks.of(same))
             for path in (path for path, node in expected.walk() if isinstance(node, File)):
                 with tree.get(path).content.open() as ours, expected.get(path).content.open() as theirs:
                     assert ours.hole_size() == theirs.hole_size()

@@ -61,7 +61,7 @@ def test_a_name_is_never_looked_up_in_the_working_directory(base, monkeypatch, t
     monkeypatch.chdir(here)
     with pytest.raises(LtspError, match=says) as caught:
         find_source(name, str(base))
-    assert caught.value.hint.startswith(f"for the one in this directory, type ./{name}")
+    assert caught.value.hint.startswith(f"to use the one in the current directory, type ./{name}")
 
 
 def test_the_choice_between_a_chroot_and_a_disk_of_one_name_is_reported(base):
@@ -101,13 +101,13 @@ def test_a_link_to_the_running_system_is_the_running_system(base, tmp_path):
 def test_the_name_can_be_chosen(base):
     chroot(base / "lab")
     assert find_source("lab", str(base), name="room1").name == "room1"
-    with pytest.raises(UsageError, match="contains a comma"):
+    with pytest.raises(UsageError, match="must not contain a comma"):
         find_source("lab", str(base), name="a,b")
 
 
 def test_a_bad_name_is_refused_unless_another_is_chosen(base, tmp_path):
     chroot(tmp_path / "my lab")
-    with pytest.raises(UsageError, match="image name 'my lab' contains a space") as caught:
+    with pytest.raises(UsageError, match="image name 'my lab' must not contain a space") as caught:
         find_source(f"{tmp_path}/my lab", str(base))
     assert caught.value.hint == "choose another: --name=my-lab"
     assert find_source(f"{tmp_path}/my lab", str(base), name="lab").name == "lab"
@@ -121,12 +121,12 @@ def test_a_name_with_a_blank_says_how_the_file_of_that_name_is_given(base, tmp_p
     (tmp_path / "Lubuntu 24.04.vdi").touch()
     with pytest.raises(UsageError) as caught:
         find_source("Lubuntu 24.04.vdi", str(base))
-    assert caught.value.hint == "for the one in this directory, type './Lubuntu 24.04.vdi' --name=Lubuntu-24.04"
+    assert caught.value.hint == "to use the one in the current directory, type './Lubuntu 24.04.vdi' --name=Lubuntu-24.04"
 
 
 def test_a_name_with_a_blank_says_what_there_is_in_the_base_directory(base):
     def hint():
-        with pytest.raises(UsageError, match="image name 'my lab' contains a space") as caught:
+        with pytest.raises(UsageError, match="image name 'my lab' must not contain a space") as caught:
             find_source("my lab", str(base), recompress=True)
         return caught.value.hint
 
@@ -251,7 +251,9 @@ def test_options_of_disks_make_no_sense_for_directories(base, option):
 
 def test_mount_options_are_reported_as_without_effect(base):
     chroot(base / "lab")
-    assert find_source("lab,noatime,ro", str(base)).plan().warnings == ("lab is not mounted: noatime has no effect",)
+    assert find_source("lab,noatime,ro", str(base)).plan().warnings == (
+        "mount options for lab have no effect, because it is not mounted: noatime",
+    )
     assert find_source("lab,ro,loop", str(base)).plan().warnings == ()
 
 

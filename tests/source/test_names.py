@@ -85,8 +85,8 @@ def test_bad_names_are_passed_over_with_a_warning(base):
     good, warnings = list_names(str(base))
     assert good == ["lab"]
     assert [warning.removeprefix(f"{base}/") for warning in warnings] == [
-        "a,b: name contains a comma; skipped: rename it, or give its path with --name=a-b",
-        "my lab: name contains a space; skipped: rename it, or give its path with --name=my-lab",
+        "a,b: name must not contain a comma; skipped: rename it, or give its path with --name=a-b",
+        "my lab: name must not contain a space; skipped: rename it, or give its path with --name=my-lab",
         "new\\nline: name contains a line break; skipped: rename it, or give its path with --name=new-line",
     ]
 

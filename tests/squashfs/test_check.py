@@ -110,16 +110,16 @@ def test_a_file_that_is_not_an_image_is_refused():
 
 
 SUPERBLOCKS = {
-    "version 3.1 is not 4.0": {"major": 3, "minor": 1},
+    "unsupported version 3.1: only 4.0 is supported": {"major": 3, "minor": 1},
     "unknown compressor 7": {"compressor": 7},
     "block size 131073": {"block_size": 131073},
     "with logarithm 16": {"block_log": 16},
     "with logarithm 65535": {"block_log": 65535},
     "block size 2097152": {"block_size": 1 << 21, "block_log": 21},
-    "the image has 1000000 bytes": {"bytes_used": 1_000_000},
+    "the image is 1000000 bytes long": {"bytes_used": 1_000_000},
     "0 inodes in": {"inode_count": 0},
     "fragment blocks in": {"fragment_count": 2**32 - 1},
-    "no user and group ids": {"id_count": 0},
+    "the id table has no entries": {"id_count": 0},
     "the inode table at 5 is before": {"inode_table": 5},
     "the directory table at 0 is before": {"directory_table": 0},
     "the end of the image at 144 is before the id table": {"id_table": 2**63},

@@ -159,8 +159,8 @@ def test_65_535_owners_fit_and_one_more_is_refused_before_anything_is_written(tm
     [
         (Fifo(Metadata(0o600, uid=2**32)), "do not fit in 32 bits"),
         (Fifo(Metadata(0o600, gid=-1)), "do not fit in 32 bits"),
-        (Symlink(Metadata(0o777), "x" * 4096), "does not have 1 to 4095 bytes"),
-        (Symlink(Metadata(0o777), ""), "does not have 1 to 4095 bytes"),
+        (Symlink(Metadata(0o777), "x" * 4096), "must have 1 to 4095 bytes"),
+        (Symlink(Metadata(0o777), ""), "must have 1 to 4095 bytes"),
         (Device(Metadata(0o600), DeviceKind.BLOCK, 4096, 0), "out of range"),
         (Device(Metadata(0o600), DeviceKind.BLOCK, 0, 1 << 20), "out of range"),
     ],

@@ -90,8 +90,8 @@ def test_an_account_of_the_image_s_system_wins_over_a_person_of_its_name_or_numb
     merged = merge_accounts(SERVER, image)
     assert merged.people == ()
     assert merged.conflicts == (
-        "alice is left out: the image already has alice, with UID 120",
-        "bob is left out: the image's kiosk has its UID 1001",
+        "alice is left out: the image has a system account of that name (UID 120)",
+        "bob is left out: the image's system account kiosk has UID 1001",
     )
     assert "etc/passwd" not in merged.files
 
@@ -101,8 +101,8 @@ def test_a_person_of_the_image_gives_way():
     merged = merge_accounts(SERVER, image)
     assert merged.people == ("alice", "bob")
     assert merged.conflicts == (
-        "the image's admin gives way to alice: both have UID 1000",
-        "bob has UID 1001; in the image it was 1005",
+        "the image's admin is replaced by alice: both have UID 1000",
+        "bob gets the server's UID 1001 instead of the image's 1005: its files in the image keep owner 1005",
     )
     assert b"admin" not in merged.files["etc/passwd"]
     assert merged.files["etc/passwd"].count(b"\nbob:") == 1
@@ -112,14 +112,14 @@ def test_two_people_of_one_number_cannot_both_come():
     server = replace(SERVER, passwd=SERVER.passwd.replace(b"bob:x:1001", b"bob:x:1000"))
     merged = merge_accounts(server, IMAGE)
     assert merged.people == ("alice",)
-    assert merged.conflicts == ("bob is left out: alice also has its UID 1000",)
+    assert merged.conflicts == ("bob is left out: alice has the same UID 1000",)
 
 
 def test_groups_that_collide_with_the_images_system_groups_are_reported():
     image = replace(IMAGE, group=IMAGE.group + b"class:x:110:\nkvm:x:1000:\n", limits=IdRanges(gid_min=1050))
     assert merge_accounts(SERVER, image).conflicts == (
-        "group alice is left out: the image's kvm has its GID 1000",
-        "group class is left out: the image already has it, with GID 110",
+        "group alice is left out: the image's system group kvm has GID 1000",
+        "group class is left out: the image has a system group of that name (GID 110)",
     )
 
 

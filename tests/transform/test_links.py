@@ -226,7 +226,7 @@ def test_a_great_many_links_are_followed():
 
 def test_more_links_than_can_be_followed_are_an_error_whose_remedy_helps(monkeypatch):
     monkeypatch.setattr(links, "MOST", 50)
-    with pytest.raises(SourceError, match="cannot follow more than 50 links") as raised:
+    with pytest.raises(SourceError, match=r"too many symbolic links \(limit 50\)") as raised:
         image(many_links(80))
     assert raised.value.hint == "exclude everything that they lead to: ADD_IMAGE_EXCLUDES='data/*' in ltsp.conf"
     left, _ = image(many_links(80), rules(excludes="data/*\n"))
@@ -301,7 +301,7 @@ def test_no_bind_mount_takes_away_what_the_system_needs():
 
 def test_endlessly_nested_bind_mounts_are_an_error():
     fstab = "/b/c /a none bind\n/a/d /b none bind\n"
-    with pytest.raises(SourceError, match="cannot follow more than 40 links and bind mounts"):
+    with pytest.raises(SourceError, match=r"too many links and bind mounts in a chain \(limit 40\)"):
         image({"etc/fstab": fstab, "b/c/d": None, "a/d/c": None}, rules(excludes="a/x/y\n"))
 
 

@@ -424,13 +424,13 @@ def test_rows_are_tuned_by_their_pattern():
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
-        ("Q etc/x", "a row is an action"),
-        ("X", "a row is an action"),
-        ("F etc/x", "F=NAME is one of accounts"),
-        ("F=magic etc/x", "F=NAME is one of accounts"),
-        ("X=hosts etc/x", "X=NAME is one of none"),
-        ("W=magic etc/x", "W=NAME is one of added, hashes, keytab, password, private-key, url-password"),
-        ("X /etc/x", "/etc/x begins with /"),
+        ("Q etc/x", "expected an action"),
+        ("X", "expected an action"),
+        ("F etc/x", "F=NAME must be one of accounts"),
+        ("F=magic etc/x", "F=NAME must be one of accounts"),
+        ("X=hosts etc/x", "X takes no =NAME"),
+        ("W=magic etc/x", "W=NAME must be one of added, hashes, keytab, password, private-key, url-password"),
+        ("X /etc/x", "/etc/x must not begin with /"),
     ],
 )
 def test_a_bad_row_is_named_by_file_and_line(row, fault):

@@ -58,7 +58,7 @@ class ArchiveReader:
     def __post_init__(self) -> None:
         self._spool = Spool(self.scratch, self.make, self.working)
 
-    def file(self, stored: Blocks, form: ArchiveFormat = ArchiveFormat.ANY, tag: str = "") -> Tree:
+    def read_file(self, stored: Blocks, form: ArchiveFormat = ArchiveFormat.ANY, tag: str = "") -> Tree:
         """The tree of an archive in a seekable file.
 
         Raises FormatError if it is damaged, SourceError if the wanted image is ambiguous or does not exist.
@@ -69,11 +69,11 @@ class ArchiveReader:
         return self._read_archive(SeekableInput(stored), form, tag)
 
     def stream(self, data: Iterator[bytes], form: ArchiveFormat = ArchiveFormat.ANY, tag: str = "") -> Tree:
-        """The tree of an archive from a pipe. Raises like `file`."""
+        """The tree of an archive from a pipe. Raises like `read_file`."""
         return self._read_archive(PipeInput(self._unpack(data), self._spool), form, tag)
 
     def layout(self, parts: OpenPart, tag: str = "") -> Tree:
-        """The tree of an image in an OCI layout. Raises like `file`."""
+        """The tree of an image in an OCI layout. Raises like `read_file`."""
 
         def counted(path: str) -> Blocks:
             part = parts(path)
@@ -97,7 +97,7 @@ class ArchiveReader:
         builder = ArchiveTreeBuilder(self._limits)
         for member in read_members(source, self._limits):
             builder.add(member)
-        tree = builder.tree()
+        tree = builder.finish()
         if form is not ArchiveFormat.DOCKER and _has(tree, oci.INDEX) and isinstance(tree.follow("blobs"), Directory):
             parts = _find_parts(tree)
             return self._read_layers(parts, oci.read_layers(parts, tag))
@@ -105,7 +105,9 @@ class ArchiveReader:
             parts = _find_parts(tree)
             return self._read_layers(parts, docker.read_layers(parts, tag))
         if form is not ArchiveFormat.ANY or tag:
-            raise SourceError("has no container image", "is it a root file system? give only its name")
+            raise SourceError(
+                "contains no container image", "for a tar archive of a root file system, give the file name alone"
+            )
         return tree
 
     def _read_layers(self, parts: OpenPart, layers: Sequence[ImageLayer]) -> Tree:
@@ -115,15 +117,15 @@ class ArchiveReader:
             builder.next_layer()
             stored = parts(layer.path)
             if times[layer.path] > _MOST_TIMES and stored.size > _SMALL:
-                raise FormatError(f"repeats one layer {times[layer.path]} times")
+                raise FormatError(f"is damaged: it repeats one layer {times[layer.path]} times")
             for member in read_members(self._open_layer(stored, layer), self._limits, must_end=False):
                 builder.add(member)
-        return builder.tree()
+        return builder.finish()
 
     def _open_layer(self, stored: Blocks, layer: ImageLayer) -> ArchiveInput:
         """The tar of a layer. Data read in place is verified first, compressed data while it is unpacked."""
         if layer.size is not None and stored.size != layer.size:
-            raise FormatError(f"is damaged: {layer.packed} has {stored.size} bytes, not {layer.size}")
+            raise FormatError(f"is damaged: {layer.packed} is {stored.size} bytes long, not {layer.size}")
         packed = compressed.detect_compression(stored.read_at(0, compressed.LONGEST_MAGIC))
         data = read_pieces(stored)
         if layer.packed is not None:

@@ -70,7 +70,8 @@ def _choose_image(images: Sequence[_DockerImage], tag: str) -> _DockerImage:
         image for image in images if not tag or meant.intersection(image.tags)
     ]
     if not fitting:
-        raise SourceError(f"has no image {printable(tag) or 'at all'}", f"available: {listed}" if listed else "")
+        what = f"contains no image tagged {printable(tag)}" if tag else "contains no image"
+        raise SourceError(what, f"available: {listed}" if listed else "")
     if len(fitting) > 1:
-        raise SourceError(f"has {len(fitting)} images: {listed}", "append one of them to the name, after a colon")
+        raise SourceError(f"contains {len(fitting)} images: {listed}", "choose one: append it to the name, after a colon")
     return fitting[0]

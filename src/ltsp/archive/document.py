@@ -26,11 +26,11 @@ class Digest:
     hexadecimal: str
 
     @classmethod
-    def parse(cls, text: str) -> Digest:
+    def parse(cls, digest: str) -> Digest:
         """Raises FormatError."""
-        match = _DIGEST.fullmatch(text)
+        match = _DIGEST.fullmatch(digest)
         if match is None:
-            raise FormatError(f"uses the digest {printable(text[:100])}, which is neither sha256 nor sha512")
+            raise FormatError(f"uses the digest {printable(digest[:100])}, which is neither sha256 nor sha512")
         return cls(match[1] or match[3], match[2] or match[4])
 
     @property

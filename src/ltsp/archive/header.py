@@ -39,7 +39,7 @@ class TarHeader:
         if not block.strip(b"\0"):
             return None
         if not _has_valid_checksum(block):
-            what = f"is damaged: there is no valid header at {place}" if place else "is not a tar archive"
+            what = f"is damaged: no valid header at offset {place}" if place else "is not a tar archive"
             raise FormatError(what)
         flag = block[156:157]
         numbers = flag in b"34" and block[257:262] == b"ustar"

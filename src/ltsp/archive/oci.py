@@ -66,7 +66,7 @@ class _OciDescriptor:
     def read(self, parts: OpenPart, what: str) -> Mapping[str, Any]:
         stored = parts(self.digest.path)
         if self.size is not None and stored.size != self.size:
-            raise FormatError(f"is damaged: {self.digest} has {stored.size} bytes, not {self.size}", "copy it again")
+            raise FormatError(f"is damaged: {self.digest} is {stored.size} bytes long, not {self.size}", "copy it again")
         return document.mapping(document.read(stored, what, self.digest), what)
 
     @property
@@ -77,8 +77,8 @@ class _OciDescriptor:
     @property
     def platform_name(self) -> str:
         """The platform in the notation of `docker --platform`."""
-        parts = (self.platform.get(key, "") for key in ("os", "architecture", "variant"))
-        return "/".join(filter(None, parts)) or str(self.digest)
+        words = (self.platform.get(key, "") for key in ("os", "architecture", "variant"))
+        return "/".join(filter(None, words)) or str(self.digest)
 
 
 def read_layers(parts: OpenPart, tag: str, machine: str = "") -> Sequence[ImageLayer]:
@@ -101,7 +101,7 @@ def _image_descriptors(index: Mapping[str, Any]) -> Sequence[_OciDescriptor]:
     found = [_OciDescriptor.of(value) for value in document.items(index.get("manifests"), "an index")]
     images = [descriptor for descriptor in found if descriptor.is_image]
     if not images:
-        raise SourceError("has no container image")
+        raise SourceError("contains no container image")
     return images
 
 
@@ -111,11 +111,12 @@ def _select_tag(found: Sequence[_OciDescriptor], tag: str) -> Sequence[_OciDescr
     if tag:
         fitting = [descriptor for descriptor in found if tag in descriptor.names]
         if not fitting:
-            raise SourceError(f"has no image {printable(tag)}", f"available: {listed}" if listed else "omit the tag")
+            hint = f"available: {listed}" if listed else "omit the tag"
+            raise SourceError(f"contains no image tagged {printable(tag)}", hint)
         return fitting
     firsts = {descriptor.names[0] for descriptor in found if descriptor.names}
     if len(firsts) > 1:
-        raise SourceError(f"has {len(firsts)} images: {listed}", "append one of them to the name, after a colon")
+        raise SourceError(f"contains {len(firsts)} images: {listed}", "choose one: append it to the name, after a colon")
     return found
 
 
@@ -129,7 +130,7 @@ def _select_platform(found: Sequence[_OciDescriptor], machine: str) -> _OciDescr
             return descriptor
     there = ", ".join(printable(descriptor.platform_name) for descriptor in found[:_MOST_SHOWN])
     raise SourceError(
-        f"has no image for linux/{wanted}, only for {there}",
+        f"contains no image for linux/{wanted}, only for {there}",
         "copy the right one: skopeo copy --override-arch ARCH SOURCE oci:DIR",
     )
 
@@ -137,14 +138,16 @@ def _select_platform(found: Sequence[_OciDescriptor], machine: str) -> _OciDescr
 def _manifest_layers(manifest: Mapping[str, Any]) -> Sequence[ImageLayer]:
     kind = document.texts(manifest).get("artifactType", "")
     if kind or "layers" not in manifest:
-        raise SourceError(f"has no container image, but {printable(kind) or 'something else'}")
+        raise SourceError(f"contains no container image, but {printable(kind) or 'an artifact of unknown type'}")
     found = []
     for value in document.items(manifest["layers"], "the list of layers"):
         descriptor = _OciDescriptor.of(value)
         if descriptor.media_type.endswith("+encrypted"):
             raise SourceError("has encrypted layers", "decrypt them: skopeo copy --decryption-key KEY SOURCE oci:DIR")
         if "tar" not in descriptor.media_type:
-            raise SourceError(f"has no container image: a layer is {printable(descriptor.media_type)}")
+            raise SourceError(
+                f"contains no container image: a layer has the unsupported type {printable(descriptor.media_type)}"
+            )
         found.append(ImageLayer(descriptor.digest.path, packed=descriptor.digest, size=descriptor.size))
     if not 0 < len(found) <= _MOST_LAYERS:
         raise FormatError(f"has {len(found)} layers; between 1 and {_MOST_LAYERS} are supported")

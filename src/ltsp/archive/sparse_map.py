@@ -43,7 +43,7 @@ class SparseMap:
         end = total = 0
         for offset, length in self.pairs:
             if offset < end or offset + length > self.size:
-                raise FormatError("is damaged: the map of a sparse file contradicts itself")
+                raise FormatError("is damaged: the data runs of a sparse file overlap, or extend beyond its end")
             if length:
                 add_run(runs, offset, total, length)
             end = offset + length

@@ -88,7 +88,7 @@ class ArchiveTreeBuilder:
         else:
             self._put(parent, name, self._make_node(member))
 
-    def tree(self) -> Tree:
+    def finish(self) -> Tree:
         """The tree as it is now; nothing can be added to it afterwards."""
         top: dict[str, Node] = {}
         pending = [(self._root, top)]
@@ -207,7 +207,7 @@ class ArchiveTreeBuilder:
                     parts = target.split("/")
                     self._limits.count_steps(len(parts))
                     if links > _MOST_LINKS:
-                        raise FormatError(f"leads through more than {_MOST_LINKS} links: {_printable_path(names)}")
+                        raise FormatError(f"has a path through more than {_MOST_LINKS} symbolic links: {_printable_path(names)}")
                     rest.extend(reversed(parts))
                     if target.startswith("/"):
                         del way[1:]

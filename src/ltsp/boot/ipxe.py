@@ -61,7 +61,7 @@ def check_parameters(text: str, key: str, where: str) -> str:
         ) from None
     if len(words) > LONGEST_PARAMETERS:
         raise ConfError(
-            f"{where}: {key} has {len(words)} characters, more than {LONGEST_PARAMETERS}",
+            f"{where}: {key} is too long: {len(words)} characters; the limit is {LONGEST_PARAMETERS}",
             "remove some parameters",
         )
     return words

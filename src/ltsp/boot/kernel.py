@@ -255,22 +255,22 @@ class _KernelSearch:
         faults: list[str] = []
         warnings: list[str] = []
         if version and named and version != named:
-            faults.append(f"it states version {printable(version)}")
-            warnings.append(f"{shown} states version {printable(version)}; clients get the modules of that version")
+            faults.append(f"its version is {printable(version)}, not {printable(named)}")
+            warnings.append(f"{shown} is version {printable(version)} despite its name; clients get its modules")
         if version and self._lacks_modules(rule, version):
             place = f"{MODULES}/{version}"
             lacking = f"{'no' if self.tree.follow(place) is None else 'no modules in'} /{printable(place)}"
             if not rule.by_user:
                 if not named:
-                    faults.append(f"it states version {printable(version)}")
+                    faults.append(f"its version is {printable(version)}")
                 return _CandidateVerdict(
-                    rule.rank, None, ", and ".join((*faults, lacking)), version, lacks_modules=True
+                    rule.rank, None, "; ".join((*faults, lacking)), version, lacks_modules=True
                 )
             faults.append(lacking)
             warnings.append(f"{shown} has no modules: /{MODULES}/{printable(version)} is not in the image")
         if rule.substitutions and kernel.initrd is None:
             warnings.append(f"--kernel-initrd={printable(rule.kernel)} matches the kernel {shown}, but no initrd")
-        return _CandidateVerdict(rule.rank, replace(kernel, warnings=tuple(warnings)), ", and ".join(faults))
+        return _CandidateVerdict(rule.rank, replace(kernel, warnings=tuple(warnings)), "; ".join(faults))
 
     def _lacks_modules(self, rule: KernelRule, version: str) -> bool:
         every = self.tree.follow(MODULES)
@@ -341,7 +341,7 @@ def _describe_choice(kernel: Kernel, rank: KernelRank, *, doubtful: bool, for_in
     if rank is KernelRank.CHOSEN:
         return "chosen by --kernel-initrd"
     if doubtful:
-        return "no other has modules"
+        return "no other kernel can be booted"
     if rank is KernelRank.LIVE:
         return "kernel of the live medium"
     if kernel.version is None:

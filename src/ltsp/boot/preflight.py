@@ -60,7 +60,7 @@ _NEEDED: Final[Mapping[str, str]] = {
 }
 """Modules without which no client boots, and their purpose."""
 _BUILT_IN: Final[Mapping[str, str]] = {
-    "CONFIG_BLK_DEV_INITRD": "initrds",
+    "CONFIG_BLK_DEV_INITRD": "support for initrds",
     "CONFIG_DEVTMPFS": "devtmpfs",
     "CONFIG_TMPFS": "tmpfs",
 }
@@ -104,7 +104,7 @@ def _find_errors(facts: PreflightFacts) -> Iterator[PreflightProblem]:
     if facts.codecs is not None and facts.codec not in facts.codecs and "squashfs" not in missing:
         readable = ", ".join(sorted(facts.codecs)) or "none"
         hint = f"build with COMPRESSION=auto (supported: {readable})"
-        message = f"kernel {facts.version} cannot read squashfs with {facts.codec}"
+        message = f"kernel {facts.version} cannot read squashfs images compressed with {facts.codec}"
         yield PreflightProblem(Severity.ERROR, message, hint)
     for option, what in _BUILT_IN.items() if facts.options is not None else ():
         if facts.options is not None and option not in facts.options:
@@ -141,7 +141,7 @@ def _find_warnings(facts: PreflightFacts) -> Iterator[PreflightProblem]:
     if len(unknown) < len(set(facts.chosen)):  # else it is an error
         for name, module in unknown.items():
             near = closest_name(module, facts.modules)
-            hint = f"did you mean {near}?" if near else "correct CLIENT_DRIVERS, which names it"
+            hint = f"did you mean {near}?" if near else f"remove {name} from --client-drivers or CLIENT_DRIVERS"
             yield PreflightProblem(Severity.WARNING, f"kernel {facts.version} has no module {name}", hint)
     if "nfs" not in facts.modules or not facts.modules & {"nfsv3", "nfsv4"}:
         lacking = ", ".join(name for name in ("nfs", "nfsv3", "nfsv4") if name not in facts.modules)

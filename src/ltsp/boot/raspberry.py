@@ -48,7 +48,7 @@ def no_boot_files_error(what: str) -> LtspError:
     places = " or ".join(f"/{directory}" for directory in DIRECTORIES)
     return LtspError(
         f"no boot files for Raspberry Pis in {what}: looked for {', '.join(_FIRMWARE_FILES)} in {places}",
-        "give an image of Raspberry Pi OS with --rpi-image, or remove it and RPI_IMAGE",
+        "name an image of Raspberry Pi OS with --rpi-image, or remove --rpi-image and RPI_IMAGE",
     )
 
 

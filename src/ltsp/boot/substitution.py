@@ -57,7 +57,7 @@ def _compile(text: str, old: str, new: str, flags: str) -> Substitution:
         pattern = re.compile(_to_python_regex(old), re.IGNORECASE if "I" in flags else 0)
         replacement = _translate_replacement(new)
         if max(map(int, re.findall(r"\\g<(\d+)>", replacement)), default=0) > pattern.groups:
-            raise _syntax_error(text, "it refers to a missing group")
+            raise _syntax_error(text, "the replacement refers to a group that the pattern does not have")
     except re.error as error:
         raise _syntax_error(text, str(error)) from error
     return Substitution(pattern, replacement, "g" in flags)
@@ -75,7 +75,7 @@ def _split_part(text: str, at: int, delimiter: str) -> tuple[str, int]:
         else:
             part.append(text[at])
             at += 1
-    raise _syntax_error(text, f"missing {delimiter}")
+    raise _syntax_error(text, f"the closing {delimiter} is missing")
 
 
 def _to_python_regex(basic: str) -> str:

@@ -105,13 +105,14 @@ _ENDS = _compile_patterns(
         # message is that of kernels with support for RAM disks.
         r"Initramfs unpacking failed: (.*)$|rootfs image is not initramfs \((.*)\); looks like an initrd",
         "the kernel could not unpack the initrds: {0}{1}",
-        "publish them again: ltsp kernel, ltsp initrd; otherwise the kernel lacks their codec, or the client memory",
+        "publish them again (ltsp kernel, ltsp initrd); if that does not help, the kernel lacks support for their "
+        "compression, or the client has too little memory",
     ),
     (
         # drivers/firmware/efi/libstub; init/initramfs.c, reserve_initrd_mem
         r"EFI stub: ERROR: (Failed to (?:load initrd|open file|read file).*)$|\b(INITRD: .* - disabling initrd)",
         "the kernel did not get its initrds: {0}{1}",
-        "check that the menu loads each initrd named in `initrd=`: ltsp ipxe; or give the client more memory",
+        "update the menu, which must load each initrd named in `initrd=`: ltsp ipxe; or give the client more memory",
     ),
     (
         r"Kernel panic - not syncing: (VFS: Unable to mount root fs.*)$",
@@ -131,18 +132,18 @@ _ENDS = _compile_patterns(
     ),
     (
         r"(?:You are in|Entering) (?:emergency|rescue) mode",
-        "systemd went into emergency mode",
-        "see the console's last lines for the unit that failed, often a line of fstab",
+        "systemd entered emergency mode",
+        "see the console's last lines for the unit that failed, often a mount in fstab",
     ),
     (
         r"^LTSP: cannot boot ?(.*?): the lines above say why",
         "the menu could not boot {0}",
         "ltsp info lists the images, and ltsp ipxe updates the menu",
     ),
-    (r"^iPXE>$", "iPXE opened its shell", "a script ended with `shell`, or what it chained to could not be fetched"),
+    (r"^iPXE>$", "iPXE opened its shell", "a script ran `shell` or chained to a missing file: run ltsp ipxe"),
     (
         r"^No bootable device|^UEFI Interactive Shell|BdsDxe: No bootable option",
-        "no bootable device: the network boot gave up",
+        "no bootable device: the network boot failed",
         "check that the boot file exists in TFTP_DIR/ltsp: run ltsp ipxe",
     ),
 )
@@ -160,7 +161,7 @@ _CLUES = _compile_patterns(
         "ltsp versions {1} shows whether it exists, and ltsp kernel {1} publishes it again",
     ),
     (r"^(.+?): run (ltsp \S+(?: \S+)?) on the server\b", "{0}", "run {1} on the server"),
-    (r"^(.+): command not found$", "iPXE has no command {0}", "its build lacks it; use iPXE of the distribution"),
+    (r"^(.+): command not found$", "iPXE has no command {0}", "use the distribution's iPXE, which has it"),
 )
 """Lines that explain why a boot fails or hangs, but do not end it."""
 

@@ -73,7 +73,7 @@ def to_png(pixmap: bytes) -> bytes:
     columns, rows = (int(head[1]), int(head[2])) if head else (0, 0)
     pixels = pixmap[head.end() :] if head else b""
     if head is None or len(pixels) != 3 * columns * rows:
-        raise FormatError("the screenshot is not a pixmap")
+        raise FormatError("QEMU wrote an invalid screenshot: not a PPM image")
     # Filter type 0 before each row. PNG specification, 9.2
     filtered = b"".join(b"\0" + pixels[3 * columns * row : 3 * columns * (row + 1)] for row in range(rows))
     return b"".join(

@@ -45,7 +45,7 @@ def ganesha_configuration(directory: str, state: str, squash: str = "No_Root_Squ
     for path in (directory, state):
         if _QUOTED & set(path):
             raise LtspError(
-                f"nfs-ganesha cannot serve {printable(path)}",
+                f"nfs-ganesha cannot serve {printable(path)}: its path contains a quote, a backslash or a line break",
                 "choose a directory whose path has only letters, digits and ._+,:@%=/-",
             )
     # QEMU's user network does not connect from privileged ports; a grace period would keep clients waiting for 90
@@ -92,7 +92,7 @@ def serve_directory(directory: str, state: str, squash: str = "No_Root_Squash") 
         raise LtspError(
             f"cannot serve {printable(directory)} by NFS: its file system has no file handles (such as the overlay of "
             "a container)",
-            "use --transport=http; for NFS, clients also need this directory on another file system",
+            "use --transport=http, or move the directory to another file system, which NFS needs for real clients too",
         )
     config = join(state, "ganesha.conf")
     with open(config, "w", encoding="utf-8", errors="surrogateescape") as file:

@@ -78,7 +78,7 @@ class BootSite:
 def check_servable(transport: str, fetch: str = "tftp") -> None:
     """Raises LtspError if a library is missing; call this before anything that takes long."""
     if fetch == "http" or transport in WHOLE_IMAGE_TRANSPORTS:
-        with errors.require_library("a boot by HTTP", "aiohttp", "http", "NFS does without"):
+        with errors.require_library("a boot test over HTTP", "aiohttp", "http", "NFS and TFTP do not need it"):
             import aiohttp  # noqa: F401, PLC0415 -- an extra
 
 
@@ -92,7 +92,7 @@ def start_servers(route: BootRoute, log: Callable[[str], None]) -> Iterator[Boot
     images = join(subject.base_dir, _IMAGES)
     check_servable(route.transport, route.fetch)
     if route.transport == "file" and route.through_menu and route.fetch != "http":
-        raise LtspError("the menu can load an image as a file only by HTTP", "add --fetch=http")
+        raise LtspError("the menu can load an image as a file only over HTTP", "add --fetch=http")
     with ExitStack() as started:
         started.enter_context(enter_private_network())
         # In the private /run, which disappears with the last process, even after a kill.

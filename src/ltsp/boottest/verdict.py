@@ -147,14 +147,16 @@ def _find_guest_problem(guest: GuestReport, image: str) -> BootProblem | None:
             "boot with rdinit=/ltsp/init, or check what the image's own initrd did",
         )
     if image and f"ltsp.image={image}" not in guest.cmdline.split():
-        return BootProblem(f"another image than {image} was booted", "the menu is older than the image: run ltsp ipxe")
+        return BootProblem(
+            f"the client booted another image, not {image}", "the menu is older than the image: run ltsp ipxe"
+        )
     if guest.failed:
         return BootProblem(
             f"units failed: {', '.join(guest.failed)}",
-            "see why in the image: journalctl -b -u UNIT, or mask them for clients with MASK_SYSTEM_SERVICES",
+            "find the reason on a client with journalctl -b -u UNIT, or mask them with MASK_SYSTEM_SERVICES",
         )
     if guest.state != "running":
-        return BootProblem(f"systemd says {guest.state}, not running", "see the console's last lines")
+        return BootProblem(f"systemd reports the state {guest.state}, not running", "see the console's last lines")
     return None
 
 

@@ -181,11 +181,13 @@ def _account_choice(settings: ClientSettings, faults: list[str], warn: Warn) -> 
     for section in settings.sections:
         for key in _MERGE_KEYS & section.settings.keys():
             where = section.settings[key].where
-            warn(f"{printable(where)}: {key} only works for all clients, in [clients] or [common]")
+            warn(f"{printable(where)}: {key} has no effect in this section: move it to [clients] or [common]")
     texts: dict[str, str] = {}
     for key in sorted(_MERGE_KEYS & settings.common.settings.keys()):
         setting = settings.common.settings[key]
-        fault = setting.fault or ("differs among clients: it contains %{" if "%{" in setting.value else "")
+        fault = setting.fault or (
+            "must be the same for all clients, so it cannot contain %{" if "%{" in setting.value else ""
+        )
         if fault:
             faults.append(f"{setting.where}: {key} {fault}")
         else:

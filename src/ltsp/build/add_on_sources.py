@@ -49,8 +49,8 @@ class ServerFacts:
     """The server's accounts and identity."""
 
     accounts: AccountFiles
-    key: bytes
-    """Unique to the server: its machine-id(5)."""
+    machine_id: bytes
+    """The server's machine-id(5), which no other machine has."""
 
 
 def read_server(system: str, conf_dir: str) -> ServerFacts:
@@ -135,8 +135,8 @@ def _check_size_limits(nodes: Mapping[str, Node], directory: str) -> None:
     largest = sorted(sizes, key=lambda path: -sizes[path])[:_MOST_NAMED]
     largest_names = ", ".join(f"{printable(path)} ({units.size(sizes[path])})" for path in largest)
     raise LtspError(
-        f"{printable(directory)} has {locked} for clients, which hold them in memory: the limit is {MOST_NODES} files "
-        f"and {units.size(MOST_BYTES)}; the largest: {largest_names}",
+        f"{printable(directory)} has {locked} for clients, which hold them in memory: the limit is {MOST_NODES} "
+        f"files and {units.size(MOST_BYTES)}; the largest: {largest_names}",
         "move files that clients do not need elsewhere, or chmod o-r them",
     )
 
@@ -158,12 +158,12 @@ def _refusal_reason(path: str, node: Node) -> str:
     if not isinstance(node, File | Directory):
         return "it is neither a file nor a directory"
     if metadata.uid not in {0, os.geteuid()}:
-        return f"it belongs to user {metadata.uid}"
+        return f"it belongs to user {metadata.uid}; make it root's: chown root"
     if metadata.mode & 0o002:
-        return "everyone can write to it"
+        return "everyone can write to it; remove that permission: chmod o-w"
     wanted = 0o005 if isinstance(node, Directory) else 0o004
     if metadata.mode & wanted != wanted:
-        return "it is not readable by everyone, as all files on clients are; if it is not secret: chmod o+r"
+        return "not everyone can read it, as anyone can on clients; if it is not secret, add that permission: chmod o+r"
     return ""
 
 

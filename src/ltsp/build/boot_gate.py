@@ -40,7 +40,7 @@ def boot_and_publish(
     """
     version = staged.version
     name, version_id = locked.paths.name, version.id
-    report.note(f"version {version_id} of {name} is staged: clients get it after it has booted")
+    report.note(f"version {version_id} of {name} is staged: clients get it once it has passed the boot test")
     try:
         with report.step(f"booting {name} via {transport}"):
             verdict = _boot_staged(version, transport, report)
@@ -78,14 +78,14 @@ def _boot_staged(version: Version, transport: str, report: Report) -> Verdict:
 def _boot_failure(locked: LockedImage, version_id: str, error: LtspError, why: str) -> LtspError:
     name = locked.paths.name
     current = locked.state().current
-    clients = f"clients still boot {current.id}" if current else "nothing is published"
+    clients = f"clients still boot {current.id}" if current else "clients have no version to boot"
     remedies = (
         *((error.hint,) if error.hint else ()),
-        f"ltsp boottest {name} --version={version_id} tries again",
-        f"ltsp versions {name} --use={version_id} publishes it untested",
+        f"to test it again: ltsp boottest {name} --version={version_id}",
+        f"to publish it untested: ltsp versions {name} --use={version_id}",
     )
     return LtspError(
-        f"version {version_id} of {name} stays staged and {clients}: {why}: {error.message}", "; ".join(remedies)
+        f"version {version_id} of {name} was not published; {clients}:  {why}: {error.message}", "; ".join(remedies)
     )
 
 

@@ -54,7 +54,7 @@ class ClientInitrdRequest:
         if path is not None:
             data = read_server_file(os.path.abspath(path))
             if data is None:
-                raise UsageError(f"cannot read busybox {printable(path)}", "give the path of a static busybox")
+                raise UsageError(f"cannot read {printable(path)} (--busybox)", "give the path of a static busybox")
         return cls(options.client_drivers, data, must_boot=not options.no_preflight)
 
 

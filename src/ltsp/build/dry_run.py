@@ -86,7 +86,7 @@ def _apply_rules(whole: Tree, rules: ExclusionRules) -> tuple[Tree, list[Removal
     selection = combine_selections(rules.selection, rules.exact_selection(whole))
     gone = RemovedPaths()
     left = whole.select(ObservedSelection(selection, gone.add))
-    return left, sorted(gone.removals(rules.rule), key=lambda one: (-one.bytes, one.rule))
+    return left, sorted(gone.removals(rules.find_rule), key=lambda one: (-one.bytes, one.rule))
 
 
 def _show_rules(gone: Sequence[Removal], cleaned: CleanedTree, report: Report) -> None:

@@ -98,23 +98,24 @@ class ExclusionRules:
 
     def keep_setting(self, path: str) -> str:
         """The setting that keeps a path; empty if the command line leaves it out."""
-        if (found := self.exclusions.rule(path)) is not None:
+        if (found := self.exclusions.find_rule(path)) is not None:
             return f"OMIT_IMAGE_EXCLUDES='{found}'"
         row = self.secrets.row(path) if self.cleanup else None
-        return "" if row is None else row.keep_setting
+        return "" if row is None else row.keeping_setting
 
     def follow_links(self, tree: Tree, *, beyond: bool = False) -> ExclusionRules:
         """The rules for this tree, extended to where its links and bind mounts lead.
 
-        `beyond`: the tree is an outline; paths that it lacks may exist. Raises SourceError if there are too many links
-        to follow.
+        `beyond`: whether the tree is an outline, so that paths that it lacks may exist.
+
+        Raises SourceError if there are too many links to follow.
         """
         paths = Paths(self.looked_into, binds(tree), beyond=beyond)
         exclusions, led = self.exclusions.follow_links(tree, paths)
         notes, kept = [*led.notes], led.looked_into
         secrets = self.secrets
         if self.cleanup:
-            paths = replace(paths, gone=lambda path: exclusions.rule(path) is not None)
+            paths = replace(paths, gone=lambda path: exclusions.find_rule(path) is not None)
             secrets, more = secrets.add_named_places(tree, beyond=beyond).follow_links(tree, paths)
             notes, kept = [*notes, *more.notes], kept | more.looked_into
         notes = [] if beyond else notes
@@ -136,11 +137,11 @@ class ExclusionRules:
         """What `-m -e` leaves out of this tree by path."""
         return exclude.exclude_paths(tree, self.exact) if self.exact else select_all
 
-    def rule(self, path: str) -> str:
+    def find_rule(self, path: str) -> str:
         """The line that leaves a path out, from the first list that has one."""
-        if (found := self.exclusions.rule(path)) is not None:
+        if (found := self.exclusions.find_rule(path)) is not None:
             return found
-        if self.cleanup and (found := self.secrets.rule(path)) is not None:
+        if self.cleanup and (found := self.secrets.find_rule(path)) is not None:
             return found
         return "mksquashfs -e"
 
@@ -211,7 +212,7 @@ def _read_text(path: str, asked_by: str) -> str:
         with open(encode(path), "rb") as file:
             return decode(file.read())
     except OSError as error:
-        raise UsageError(f"cannot read {printable(path)} of {asked_by}: {error.strerror}") from error
+        raise UsageError(f"cannot read {printable(path)} ({asked_by}): {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True)

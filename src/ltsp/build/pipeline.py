@@ -132,7 +132,7 @@ def _check_complete(source: Source) -> Plan:
     if was.invalid_reason:
         raise SourceError(
             f"{printable(source.description)} could not be read to its end: {printable(was.invalid_reason)}",
-            "try again when the source is less busy, or give --snapshot=none",
+            "try again when the source is less busy, or read it without a snapshot: --snapshot=none",
         )
     return was
 
@@ -151,7 +151,7 @@ def _list_files(tree: Tree, wanted: OutputOptions, report: Report) -> None:
                 file.writelines(encode(path) + b"\n" for path, _ in tree.walk())
         except OSError as error:
             name = printable(wanted.info_file)
-            raise UsageError(f"cannot write {name} of -info-file: {error.strerror}") from error
+            raise UsageError(f"cannot write {name} (-info-file): {error.strerror}") from error
 
 
 def _write_image(

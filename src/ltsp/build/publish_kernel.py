@@ -93,7 +93,7 @@ def _kernel_selection(own_rule: str | None) -> Selection:
 
     def take(path: str, directory: bool) -> Inclusion:
         first, _, rest = path.partition("/")
-        if not directory or (any(fnmatchcase(first, wanted) for wanted in directories) and path not in _BULK):
+        if not directory or (any(fnmatchcase(first, pattern) for pattern in directories) and path not in _BULK):
             return Inclusion.ALL
         return Inclusion.NOTHING if rest else Inclusion.EMPTIED
 

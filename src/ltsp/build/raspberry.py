@@ -74,7 +74,8 @@ def link_raspberry_files(store: Store, name: str, report: Report) -> None:
     report.note(f"linked {len(linked.links)} boot files for Raspberry Pis into {printable(store.tftp_dir)}")
     for path in linked.in_the_way:
         report.warn(
-            f"{printable(store.tftp_dir)}/{printable(path)} was not made by ltsp and stays; Raspberry Pis get that file"
+            f"{printable(store.tftp_dir)}/{printable(path)} was not created by ltsp, so it was kept; "
+            "Raspberry Pis get that file"
         )
     cmdline = abspath(join(store.tftp_dir, CMDLINE))
     if root := find_local_root(decode(read_server_file(cmdline) or b"")):
@@ -106,7 +107,7 @@ def find_boot_directory(base_dir: str, name: str) -> str:
     if os.path.islink(join(chroot, "boot")):
         raise LtspError(
             f"cannot serve {printable(chroot)}/boot to Raspberry Pis: it is a symbolic link",
-            "replace it by a directory; symbolic links are not followed here",
+            "replace it with a directory: symbolic links are not followed here",
         )
     if not os.path.isdir(join(chroot, "boot")):
         return ""

@@ -70,9 +70,10 @@ def _measure_omissions(source: Source, rules: ExclusionRules, gone: RemovedPaths
 def open_tree(
     source: Source, choose: Callable[[], Selection], lock_timeout: float, faults: Faults, report: Report
 ) -> Iterator[Tree]:
-    """The selected tree of a source, whose package manager is locked meanwhile; `choose` is called under that lock.
+    """The selected tree of a source, whose package manager is locked meanwhile.
 
-    If all is read from snapshots, the lock is released as soon as the tree is read.
+    `choose` is called under that lock. If all is read from snapshots, the lock is released as soon as the
+    tree is read.
     """
     with ExitStack() as opened, ExitStack() as locked:
         for note in locked.enter_context(source.lock_package_manager(lock_timeout, report.note)):

@@ -72,7 +72,7 @@ def make_request(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf
     if options.verify and (parameters.unknown or options.engine == "mksquashfs"):
         raise UsageError("--verify only works with the built-in engine, but this run uses mksquashfs")
     if options.kernel_initrd == NO_KERNEL and options.boot_transport:
-        raise UsageError("--boot-test needs a kernel, but --kernel-initrd=none publishes none", "leave one out")
+        raise UsageError("--boot-test needs a kernel, but --kernel-initrd=none publishes none", "remove one of the two options")
     if options.boot_transport:
         from ltsp.boottest.test_servers import check_servable  # noqa: PLC0415 -- as in `build`
 
@@ -127,7 +127,7 @@ def _group_id(name: str) -> int | None:
     try:
         return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
     except KeyError:
-        raise UsageError(f"IMAGE_GROUP: group {printable(name)} not found", "getent group lists them") from None
+        raise UsageError(f"IMAGE_GROUP: group {printable(name)} not found", "list the groups of this machine: getent group") from None
 
 
 def _source_date_epoch() -> int | None:

@@ -88,7 +88,7 @@ def _check_applet(name: str, *, allow_none: bool = False) -> str:
     if not name:
         raise UsageError("no applet given", f"ltsp {'|'.join(APPLETS)} ..., or ltsp --help")
     near = closest_name(name, APPLETS, 0.6)
-    hint = f"did you mean ltsp {near}?" if near else f"applets: {', '.join(APPLETS)}"
+    hint = f"did you mean ltsp {near}?" if near else f"choose one of {', '.join(APPLETS)}"
     raise UsageError(f"unknown applet {name!a}", hint)
 
 

@@ -72,7 +72,7 @@ def _check_kernel_arguments(text: str) -> str:
     except UnwritableText as fault:
         raise UsageError(
             f"option --kernel-arguments: {printable(text)!r} {fault}, which an iPXE script cannot contain",
-            "leave it out",
+            "remove that character from --kernel-arguments",
         ) from None
 
 
@@ -92,8 +92,8 @@ def _find_version(state: ImageState, version: str | None) -> Version:
     if version is not None:
         return state.require_version(version)
     if state.current is None:
-        remedy = f"ltsp versions {name} lists them all" if state.versions else f"ltsp kernel {name} makes one"
-        raise LtspError(f"{name} has no version that clients boot", remedy)
+        remedy = f"choose one with --version: ltsp versions {name}" if state.versions else f"run ltsp kernel {name}"
+        raise LtspError(f"{name} has no current version", remedy)
     return state.current
 
 

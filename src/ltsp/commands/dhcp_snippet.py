@@ -14,7 +14,7 @@ from ltsp.settings.network_options import DhcpSnippetOptions
 def dhcp_snippet(kind: str, options: DhcpSnippetOptions, report: Report) -> None:
     """Raises UsageError for an unknown kind, and LtspError if --server is needed."""
     if kind not in SNIPPETS:
-        raise UsageError(f"no settings for the DHCP server {kind!a}", f"choose one of {', '.join(SNIPPETS)}")
+        raise UsageError(f"unknown kind of DHCP server: {kind!a}", f"choose one of {', '.join(SNIPPETS)}")
     server = _server_address(options.server)
     for line in "\n".join(SNIPPETS[kind](server)).splitlines():
         report.say(line)
@@ -30,6 +30,6 @@ def _server_address(text: str) -> ipaddress.IPv4Address:
             ) from None
     addresses = [each.address.ip for each in list_interfaces()]
     if len(addresses) != 1:
-        known = ", ".join(map(str, addresses)) or "none"
-        raise LtspError(f"this server has {len(addresses)} addresses: {known}", "name one with --server=ADDRESS")
+        known = ", ".join(map(str, addresses)) or "none found"
+        raise LtspError(f"specify which address of this server clients use: {known}", "give it with --server=ADDRESS")
     return addresses[0]

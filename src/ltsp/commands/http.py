@@ -59,4 +59,4 @@ def _install_service(options: HttpOptions, ltsp: LtspOptions, report: Report, pa
         report.warn("systemd is not running, so the service was not started")
         return
     systemd.enable_and_start(http_config.NAME, restart=changed)
-    report.say(f"running: systemctl status {http_config.NAME}")
+    report.say(f"started {http_config.NAME}; to check it: systemctl status {http_config.NAME}")

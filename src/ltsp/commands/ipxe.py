@@ -53,7 +53,7 @@ def ipxe(
         text = menu.text()
     except UnwritableText as fault:
         raise LtspError(
-            f"cannot write {printable(ltsp.base_dir)} into the menu: it {fault}",
+            f"cannot write {printable(ltsp.base_dir)} into the menu: the path {fault}",
             "use a path of letters, digits and . _ ~ + @ = / - (a bind mount can provide one)",
         ) from None
     write_config(join(directory, MENU), text, report, overwrite=ltsp.overwrite, dry_run=options.dry_run)

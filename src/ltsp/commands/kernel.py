@@ -36,7 +36,7 @@ def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, c
     """
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     if options.kernel_initrd == NO_KERNEL:
-        raise UsageError("--kernel-initrd=none: ltsp kernel has nothing to publish", "leave it out")
+        raise UsageError("--kernel-initrd=none: ltsp kernel has nothing to publish", "omit --kernel-initrd")
     if options.kernel_initrd:
         KernelRule.parse(options.kernel_initrd)
     arguments = list(dict.fromkeys(operands)) or _default_arguments(store, options, report)

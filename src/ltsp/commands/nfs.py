@@ -33,7 +33,8 @@ def nfs(options: NfsOptions, ltsp: LtspOptions, report: Report, path: str = _PAT
     else:
         for menu in find_old_menus(ltsp.tftp_dir):
             report.warn(
-                f"{printable(menu)} boots clients from {printable(ltsp.base_dir)}: it needs ltsp nfs --export=base"
+                f"clients of the old menu {printable(menu)} mount {printable(ltsp.base_dir)}, which is not exported: "
+                "delete that menu, or run ltsp nfs --export=base"
             )
     if not changed:
         return

@@ -95,7 +95,7 @@ def _apply_options(locked: LockedImage, options: VersionsOptions) -> list[str]:
     if options.remove_all:
         gone = locked.remove_all(force=options.force)
         count = units.plural(len(gone.versions), "version")
-        done.append(f"{name}: removed from clients and from the disk, {count}, {units.size(gone.bytes)}")
+        done.append(f"{name}: removed the image and its menu entry: {count}, {units.size(gone.bytes)}")
     return done
 
 
@@ -106,7 +106,8 @@ def _resolve_version(locked: LockedImage, text: str) -> str:
     matching = [version for version in every if version.startswith(text)] if text else []
     if len(matching) > 1 and text not in matching:
         raise LtspError(
-            f"{locked.paths.name} has several versions {printable(text)}…", "give more characters of the version"
+            f"{locked.paths.name} has several versions that begin with {printable(text)}",
+            "give more characters of the version",
         )
     return text if text in matching or not matching else matching[0]
 

@@ -43,8 +43,9 @@ class CpioResult:
 def write_archive(tree: Tree, output: ByteOutput, present: Collection[str] = ()) -> CpioResult:
     """Write the tree, its root as `.`, and the trailer: a multiple of 4 bytes.
 
-    `present` are paths of directories that are not written, for an archive that is unpacked over others: if one of
-    those has a link of that name, the kernel would replace it by a directory. It ignores files without a directory.
+    `present` are paths of directories that are not written, for an archive that is unpacked over
+    others: if one of those has a link of that name, the kernel would replace it with a directory. It ignores files
+    without a directory.
 
     Raises LtspError, before anything is written, for nodes that the kernel would silently ignore or newc cannot store
     (files of 4 GiB, paths and targets longer than 4095 bytes); FileUnreadable and FileChanged if a file cannot be read
@@ -86,7 +87,7 @@ def _check_and_count_links(tree: Tree) -> dict[int, int]:
 def _check_size(path: str, size: int) -> None:
     if size > LARGEST:
         raise LtspError(
-            f"/{printable(path)} has {size >> 30} GiB; files in an initrd must be smaller than 4 GiB",
+            f"/{printable(path)} is {size >> 30} GiB large; files in an initrd must be smaller than 4 GiB",
             "exclude it, or put it where clients can download it",
         )
 
@@ -169,7 +170,7 @@ def _encode_name(path: str) -> bytes:
     return b"./" + name if name == TRAILER else name
 
 
-def _count_links(node: Node, names: int) -> int:
+def _count_links(node: Node, name_count: int) -> int:
     """The link count as in usr/gen_init_cpio.c of Linux, except for hard links."""
     match node:
         case Directory():
@@ -177,7 +178,7 @@ def _count_links(node: Node, names: int) -> int:
         case Symlink():
             return 1
         case _:
-            return names
+            return name_count
 
 
 def _file_type(node: Node) -> int:

@@ -154,7 +154,7 @@ class _BackingChain:
             case "qcow2":
                 header = qcow2.Qcow2Header.parse(blocks)
                 if header.is_dirty:
-                    self.warnings.append("it was not closed cleanly")
+                    self.warnings.append("the qcow2 image was not closed cleanly (its dirty bit is set)")
                 blocks = qcow2.open_qcow2(blocks, header, self._open_backing)
             case "VMDK":
                 if blocks.read_at(0, 4) == vmdk.SPARSE_MAGIC:
@@ -183,7 +183,7 @@ class _BackingChain:
 
     def _open_backing(self, name: str, kind: str) -> Blocks:
         if len(self.names) == _LONGEST_CHAIN:
-            raise FormatError(f"its backing chain has more files than {_LONGEST_CHAIN}")
+            raise FormatError(f"its backing chain has more than {_LONGEST_CHAIN} files")
         name = self._locate_sibling(_parse_backing_path(name))
         file = FileBlocks.of(self.open_sibling(name))
         self.names.append(name)

@@ -172,7 +172,7 @@ class _GptHeader:
     sum: int
 
     @classmethod
-    def read(cls, blocks: Blocks, at: int, sector: int) -> _GptHeader | None:
+    def read_from(cls, blocks: Blocks, at: int, sector: int) -> _GptHeader | None:
         """The header in a sector, or None if it is invalid or records another sector."""
         data = blocks.read_at(at * sector, sector)
         if len(data) < sector or not data.startswith(_GPT_MAGIC):
@@ -215,7 +215,7 @@ def read_gpt(blocks: Blocks, sectors: tuple[int, ...] = _GPT_SECTORS) -> Gpt | N
 
 
 def _read_gpt_partitions(blocks: Blocks, at: int, sector: int) -> tuple[Partition, ...] | None:
-    header = _GptHeader.read(blocks, at, sector)
+    header = _GptHeader.read_from(blocks, at, sector)
     if header is None:
         return None
     data = blocks.read_at(header.entries * sector, header.count * header.size)

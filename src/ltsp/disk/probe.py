@@ -130,7 +130,7 @@ FORMATS: Final[Mapping[str, FormatInfo]] = {
         "an ext file system and traces of another one, and it is unclear which of them is current",
         "specify which, as in FILE,fstype=ext4, or remove the other one with wipefs",
     ),
-    NOTHING: FormatInfo("nothing", "is this the right disk? it starts with nothing but zeros"),
+    NOTHING: FormatInfo("nothing", "check that it is the right disk: it is empty, or starts with zeros only"),
     UNKNOWN: FormatInfo("no known format", "if Linux can mount it, mount it, and run ltsp image on the mount point"),
     # Disks of other virtual machines; qemu-img(1) reads them.
     "qed": FormatInfo("a QED disk", _CONVERT),

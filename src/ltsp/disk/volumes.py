@@ -80,7 +80,7 @@ class Volumes:
         Raises FormatError if a table is damaged, SourceError if a disk cannot be read.
         """
         search = _VolumeSearch(len(disks) > 1, find_key)
-        tables = tuple(search.disk(number, disk) for number, disk in enumerate(disks))
+        tables = tuple(search.add_disk(number, disk) for number, disk in enumerate(disks))
         while search.members or search.physical:
             search.assemble_mirrors()
             search.assemble_logical_volumes()
@@ -108,7 +108,7 @@ class _VolumeSearch:
     members: list[_MirrorMember] = field(default_factory=list)
     texts: dict[bytes, bytes] = field(default_factory=dict)
 
-    def disk(self, number: int, disk: Disk) -> str:
+    def add_disk(self, number: int, disk: Disk) -> str:
         where = Volume("whole disk", disk.blocks, "", number)
         return self._add_table(replace(where, name=f"disk {number + 1}") if self.several else where, disk.sector, 0)
 
@@ -136,7 +136,7 @@ class _VolumeSearch:
             return
         if member is not None:
             if member.offset + member.size > volume.size:
-                self.found[-1] = replace(volume, fault="its data extends beyond its end")
+                self.found[-1] = replace(volume, fault="its RAID data extends beyond the end of the volume")
             elif depth < _DEEPEST:
                 self.members.append(_MirrorMember(volume, member, depth))
         elif volume.kind == probe.LUKS:
@@ -186,9 +186,12 @@ class _VolumeSearch:
             array = self.members[0].member.array
             same = [each for each in self.members if each.member.array == array]
             self.members = [each for each in self.members if each.member.array != array]
-            if len({each.member.events for each in same}) > 1:
-                self.warnings.append("the members of a RAID1 differ: using the most recent one")
             best = max(same, key=lambda each: each.member.events)
+            if len({each.member.events for each in same}) > 1:
+                name, source = printable(best.member.name or best.member.array), printable(best.volume.name)
+                self.warnings.append(
+                    f"RAID1 {name}: its members are out of sync; reading the one updated last, {source}"
+                )
             self._add_table(_make_mirror_volume(best.volume, best.member), 0, depth + 1)
 
     def assemble_logical_volumes(self) -> None:

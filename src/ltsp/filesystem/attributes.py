@@ -30,7 +30,7 @@ def collect_attributes(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, byte
     for name, value in pairs:
         size += len(name) + len(value)
         if size > _MOST:
-            raise FormatError(f"its attributes are larger than {_MOST >> 20} MiB")
+            raise FormatError(f"its extended attributes are larger than {_MOST >> 20} MiB")
         found[name] = value
     return found
 

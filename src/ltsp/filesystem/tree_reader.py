@@ -62,7 +62,7 @@ class FilesystemLimits:
         if self.left < 0:
             raise FormatError("the file system has far more files and names than its size allows")
 
-    def read(self, size: int) -> None:
+    def count_directory_bytes(self, size: int) -> None:
         self.unread -= size
         if self.unread < 0:
             raise FormatError("the directories add up to more than the file system holds: some overlap")
@@ -157,7 +157,7 @@ class FilesystemTreeReader:
                     continue
                 known[number] = node
             elif isinstance(node, Directory):
-                raise FormatError(f"entry {printable(name)} is a second name of a directory")
+                raise FormatError(f"entry {printable(name)} is a hard link to a directory")
             elif selective and selection(prefix + name, False) is not Inclusion.ALL:
                 continue
             siblings[name] = node
@@ -203,7 +203,7 @@ def make_node(
             return Directory(metadata)
         case stat.S_IFLNK:
             if not target or b"\0" in target:
-                raise FormatError("it is a symbolic link without a target, or with a NUL in its target")
+                raise FormatError("its symbolic link target is empty, or contains a NUL byte")
             return Symlink(metadata, decode(target))
         case stat.S_IFBLK:
             return Device(metadata, DeviceKind.BLOCK, *device)
@@ -259,5 +259,5 @@ class RecordReader:
             chunk = self._chunks[number] = self.blocks.read_at(number * _CHUNK, _CHUNK)
         record = chunk[offset : offset + size]
         if len(record) < size:
-            raise FormatError(f"{what} at {place} extends beyond the end ({self.blocks.size} bytes)")
+            raise FormatError(f"{what} at {place} extends beyond the end of the volume ({self.blocks.size} bytes)")
         return record

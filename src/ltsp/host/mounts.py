@@ -50,7 +50,10 @@ def mount_overlay(lower: Sequence[bytes], upper: bytes, work: bytes, target: byt
     layers = b":".join(_escape(path, b"\\:,") for path in lower)
     options = b"lowerdir=%s,upperdir=%s,workdir=%s" % (layers, _escape(upper, b"\\,"), _escape(work, b"\\,"))
     if len(options) > _LONGEST_OPTIONS:
-        raise LtspError(f"{len(lower)} layers have paths too long for the mount options")
+        raise LtspError(
+            f"cannot mount an overlay of {len(lower)} layers: "
+            f"their paths exceed the limit of {_LONGEST_OPTIONS} bytes for mount options"
+        )
     system_call.mount(b"overlay", target, b"overlay", 0, options)
 
 

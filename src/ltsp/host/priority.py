@@ -117,7 +117,7 @@ def _try_prefix(words: Sequence[str]) -> _Trial:
         last = said.strip().rpartition(b"\n")[2].decode("utf-8", "backslashreplace")
         return _Trial(f"it ended {_describe_exit(status)} without running the program{f': {last}' if last else ''}")
     if ran[2:] != [b"1"]:
-        return _Trial("it does not pass the environment on")  # so it would restart endlessly
+        return _Trial("it does not pass on the environment")  # so it would restart endlessly
     return _Trial(in_place=ran[1] == str(child).encode())
 
 

@@ -60,10 +60,10 @@ def read(path: str, largest: int) -> bytes:
     if fault := permission_fault(owners, _trusted_uids(), _trusted_gids()):
         raise ConfError(
             f"{path} is not trusted: {fault}",
-            "it must belong to root and be writable only by root and administrators",
+            "make root its owner, and let only root write to it: chown root PATH; chmod go-w PATH",
         )
     if len(raw) > largest:
-        raise ConfError(f"{path} is larger than {largest >> 10} KiB")
+        raise ConfError(f"{path} is too large: the limit is {largest >> 10} KiB")
     return raw
 
 

@@ -124,7 +124,9 @@ def build_client_tree(
         wanted = (name for file in files.values() for name in file.firmware)
         firmware = DriverFirmware.collect(image, version, wanted, options.firmware_limit)
     except OSError as error:
-        raise FileUnreadable(f"cannot read a module or firmware of the image: {error.strerror or error}") from error
+        raise FileUnreadable(
+            f"cannot read a module or firmware file of the image: {error.strerror or error}"
+        ) from error
     own = image_reader(image)
     targets = _find_targets(own, files.values())
     busybox = find_busybox(own, server.read, options.busybox, targets)

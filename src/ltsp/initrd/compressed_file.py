@@ -49,7 +49,10 @@ def decompress(data: bytes, path: str, most: int) -> bytes:
     except (zlib.error, lzma.LZMAError, zstd.ZstdError, MemoryError) as error:
         raise FormatError(f"/{printable(path)} is damaged: {error}", "reinstall its package in the source") from error
     if not whole:
-        raise FormatError(f"/{printable(path)} is truncated, or larger than {most >> 20} MiB when decompressed")
+        raise FormatError(
+            f"/{printable(path)} is truncated, or larger than {most >> 20} MiB when decompressed",
+            "reinstall its package in the source",
+        )
     return decompressed
 
 

@@ -165,7 +165,7 @@ class Elf:
         for segment in self.segments:
             if segment.kind == _PT_LOAD and segment.address <= address < segment.address + segment.size:
                 return address - segment.address + segment.offset
-        raise FormatError("an address in the dynamic section is in no segment")
+        raise FormatError("an address in the dynamic section is outside all segments")
 
 
 def _parse_segment(data: bytes, at: int, order: str, bits: int) -> ElfSegment:

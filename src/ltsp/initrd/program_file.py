@@ -192,7 +192,7 @@ def _check_given(data: bytes, allowed: frozenset[ElfTarget]) -> None:
     except FormatError as error:
         fault = f"cannot be used: {error.message}"
     if fault is not None:
-        raise LtspError(f"the busybox of --busybox {fault}", "give a static one for the image's architecture")
+        raise LtspError(f"the file of --busybox {fault}", "give a static busybox for the image's architecture")
 
 
 def _find_fault(elf: Elf, allowed: frozenset[ElfTarget], *, own: bool) -> str | None:

@@ -150,7 +150,7 @@ class SystemSearch:
         for entry in listed:
             try:
                 parts.append(
-                    (entry.path, self._find_part(entry, place, encrypted.get(entry.spec, "")), "its fstab says so")
+                    (entry.path, self._find_part(entry, place, encrypted.get(entry.spec, "")), "listed in its fstab")
                 )
             except LtspError as error:
                 if is_vital(entry.path) and not entry.is_optional:
@@ -191,7 +191,7 @@ class SystemSearch:
         unread = [f"{printable(self.volumes.volumes[each].name)}: {why}" for each, why in self.faults.items()]
         because = f"; cannot read {'; '.join(unread[:_SHOWN])}" if unread else ""
         raise SourceError(
-            f"not found on any of these volumes{because}",
+            f"not found on any volume of the given disks{because}",
             f"{printable(root.volume.name)} alone is not the whole system: {_OTHER_DISKS}",
         )
 

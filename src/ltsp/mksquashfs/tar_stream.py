@@ -56,8 +56,8 @@ def write_tar(
 ) -> TarResult:
     """Write the tree.
 
-    `progress` is called with the bytes of source since its last call. `first` has priorities of files by path: higher
-    ones come earlier, and all others have 0.
+    `progress` is called with the bytes of source since its last call. `first` has priorities of files
+    by path: higher ones come earlier, and all others have 0.
     Raises FileUnreadable if a file cannot be read, unless `faults` allows skipping it and its header is not written
     yet, and whatever `output.write` raises.
     """
@@ -207,7 +207,7 @@ class _TarWriter:
         except _ReadingFailed as failed:
             raise FileUnreadable(
                 f"cannot read /{printable(path)} to its end: {failed.reason}",
-                "nothing was published; exclude it",
+                "nothing was published; exclude this file from the image",
             ) from failed.error
         for filled in range(left, 0, -_PIECE):
             self._write(_ZEROS[:filled])

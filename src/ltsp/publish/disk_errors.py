@@ -133,7 +133,7 @@ def _remedy(error: OSError, what: ImagePaths | str, place: str) -> str:
     if error.filename and (in_the_way := files.find_obstacle(path)) in _PROTECTED:
         return _UNDO[in_the_way] + printable(path)
     if error.errno in _FORBIDDEN:
-        return f"run it as root, or {_ELSEWHERE}"
+        return f"run as root, or {_ELSEWHERE}"
     if error.errno == errno.EROFS:
-        return f"mount it writable, or {_ELSEWHERE}"
+        return f"remount it read-write, or {_ELSEWHERE}"
     return ""

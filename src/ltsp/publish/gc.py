@@ -124,10 +124,10 @@ def find_collectable(
 ) -> list[RemovedVersion]:
     """The versions that no rule keeps, oldest first. Pure: the versions in use and the time are arguments.
 
-    `current`, `before`, `waiting` and `in_use` name versions; `now` is in seconds since 1970; `disk` is the size in
-    bytes of the file system that holds the images. `waiting` is staged, and a person may still choose it. Other staged
-    versions, which no client ever ran, and `dropped` are not wanted any more: neither their age nor their rank keeps
-    them.
+    `current`, `before`, `waiting` and `in_use` name versions; `now` is in seconds since 1970; `disk` is
+    the size in bytes of the file system that holds the images. `waiting` is staged, and a person may still choose it.
+    Other staged versions, which no client ever ran, and `dropped` are not wanted any more: neither their age nor their
+    rank keeps them.
     """
     chosen = {*current, before, waiting}
     wanted = [each for each in versions if each.id != dropped and (each.id in chosen or not each.staged)]

@@ -153,7 +153,10 @@ class LockedImage:
                 # Only `publish_kernel(of=target)` makes it one that clients can boot.
                 raise LtspError(f"version {version} of {name} has no kernel; clients still boot {now.current.id}")
             if target.manifest.image is None and isinstance(now.image, Version):
-                raise LtspError(f"version {version} of {name} has no image of its own", f"ltsp kernel {name}")
+                raise LtspError(
+                    f"version {version} of {name} has no image of its own",
+                    f"publish a kernel for the current image: ltsp kernel {name}",
+                )
             if now.current == target and (target.image_id is None or target.is_image_of(now.image)):
                 return Unchanged(target)
             return activate_version(target, SwitchOptions(keep))
@@ -249,7 +252,7 @@ def _check_directory(directory: str, which: str, name: str) -> None:
     """
     if not os.path.isdir(directory) and not os.path.isdir(os.path.dirname(directory.rstrip("/"))):
         raise LtspError(
-            f"cannot publish {name}: no directory {printable(directory)}",
+            f"cannot publish {name}: directory {printable(directory)} not found",
             f"create or mount it, or choose another one with ltsp --{which}-dir",
         )
     for _ in range(_TRIES):
@@ -261,6 +264,6 @@ def _check_directory(directory: str, which: str, name: str) -> None:
             raise LtspError(
                 f"cannot publish {name}: {printable(directory)} is "
                 + ("mounted read-only" if read_only else "not writable"),
-                ("mount it writable" if read_only else "run as root")
+                ("remount it read-write" if read_only else "run as root")
                 + f", or choose another one with ltsp --{which}-dir",
             )

@@ -121,7 +121,10 @@ class Manifest:
         try:
             record = json.loads(data)
             if record["schema"] != SCHEMA:
-                raise FormatError(f"manifest of schema {record['schema']!r}", "it was written by another ltsp release")
+                raise FormatError(
+                    f"manifest.json has schema {record['schema']!r}, but this release reads only schema {SCHEMA}",
+                    "use the release of ltsp that wrote it, or remove this version and publish again",
+                )
             return _parse_manifest(record)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise FormatError("damaged manifest.json", "remove this version and publish again") from error

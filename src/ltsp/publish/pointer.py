@@ -98,7 +98,8 @@ class Pointer:
             yield "iseq ${ltsp-initrd} distro && clear rdinit ||"
         yield f"set initrds initrd=${{first}} initrd={ADD_ON}"
         if NBD in self.files:
-            yield f"iseq ${{ltsp-transport}} nbd && set initrds initrd=${{first}} initrd={NBD} initrd={ADD_ON} ||"
+            words = f"initrd=${{first}} initrd={NBD} initrd={ADD_ON}"
+            yield f"iseq ${{ltsp-transport}} nbd && set initrds {words} ||"
         yield f"kernel {self._kernel} ${{rdinit}} ${{initrds}} ${{arguments}} || goto gone"
         yield f"initrd {self.version}/${{first}} || goto gone"
         if NBD in self.files:
@@ -117,7 +118,8 @@ class Pointer:
         yield "isset ${ltsp-server} || set ltsp-server ${next-server} ||"
         yield "clear url ||"
         if self.image:
-            yield f"isset ${{ltsp-root}} && set url ${{ltsp-root}}{_check_word(self.image.removeprefix(_IMAGES))} ||"
+            path = _check_word(self.image.removeprefix(_IMAGES))
+            yield f"isset ${{ltsp-root}} && set url ${{ltsp-root}}{path} ||"
         yield "isset ${ltsp-url} && set url ${ltsp-url} ||"
         yield "isset ${url} || goto no-root"
         yield "clear sum ||"

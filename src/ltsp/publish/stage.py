@@ -48,7 +48,7 @@ class VersionContents:
     setuid: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def manifest(
+    def make_manifest(
         self, name: str, origin: Origin, image: ImageFacts | None, boot_files: Mapping[str, FileFacts]
     ) -> Manifest:
         """The manifest without the version's ID and time."""
@@ -147,7 +147,7 @@ class StagedImage:
                 _set_access(current.image, mode, group)
                 yield Unchanged(record_source(current, contents.source))
                 return
-            manifest = contents.manifest(paths.name, Origin.BUILT, image, boot_facts)
+            manifest = contents.make_manifest(paths.name, Origin.BUILT, image, boot_facts)
             twin = _find_waiting_twin(now, manifest)
             if twin:
                 _set_access(twin.image, mode, group)
@@ -219,7 +219,7 @@ def prepare_kernel(
             # The source of a version without an image is that of its kernel.
             yield Unchanged(current if shared else record_source(current, contents.source))
             return
-        manifest = contents.manifest(paths.name, Origin.KERNEL, image, boot_facts)
+        manifest = contents.make_manifest(paths.name, Origin.KERNEL, image, boot_facts)
         if shared:
             # The image belongs to the other version, so the facts about it are that version's too.
             old = shared.manifest
@@ -266,7 +266,8 @@ def _check_space(paths: ImagePaths, image_bytes: int, boot_bytes: int) -> None:
         if inodes is not None and inodes < _INODES:
             where = printable(place)
             raise LtspError(
-                f"not enough inodes for {paths.name} in {where}: a version needs about {_INODES}, {inodes} are left",
+                f"not enough inodes for {paths.name} in {where}: a version needs about {_INODES}, "
+                f"{inodes} are left",
                 f"remove files there (df -i {where} counts inodes){disk_errors.by_pruning(paths)}",
             )
         free = files.free_bytes(directory)

@@ -100,7 +100,10 @@ class Version:
             manifest = Manifest.from_json(file.read())
             last_current = os.fstat(file.fileno()).st_mtime
         if (manifest.name, manifest.version) != (paths.name, version_id):
-            raise FormatError("damaged manifest.json", "it belongs to another version")
+            raise FormatError(
+                f"manifest.json belongs to version {printable(manifest.version)} of {printable(manifest.name)}",
+                "remove this version and publish again",
+            )
         image_id = files.file_id(paths.version_image(version_id))
         pinned = os.path.lexists(paths.pin(version_id))
         staged = os.path.lexists(paths.staged(version_id))

@@ -39,12 +39,12 @@ class ArchiveSession:
     def tree(self, _request: ReadArchive, _entered: DirectoryFilter) -> Tree:
         """The whole tree: a pipe can be read only once."""
         if self.is_layout:
-            return self.reader.layout(self._open_part, self.tag)
+            return self.reader.read_layout(self._open_part, self.tag)
         descriptor = self.files[0].fileno()
         # A pipe can be read only once.
         if stat.S_ISREG(os.fstat(descriptor).st_mode) and not os.lseek(descriptor, 0, os.SEEK_CUR):
-            return self.reader.file(_open_with_heartbeat(self.files[0], self.caller.working), self.form, self.tag)
-        return self.reader.stream(_read_pipe(descriptor, self.caller.working), self.form, self.tag)
+            return self.reader.read_file(_open_with_heartbeat(self.files[0], self.caller.working), self.form, self.tag)
+        return self.reader.read_stream(_read_pipe(descriptor, self.caller.working), self.form, self.tag)
 
     def _open_part(self, path: str) -> Blocks:
         self.files.append(self.caller(path))

@@ -172,7 +172,7 @@ class SandboxReader:
                 try:
                     self.files.add(file)
                 except OSError as error:
-                    raise SourceError(f"cannot open another file: {error.strerror}") from error
+                    raise SourceError(f"cannot open another file: {error.strerror}", "raise the limit: ulimit -n") from error
                 self._send(FrameKind.ANSWER, Done(), [file.fileno()])
         except ReaderFailed:
             raise
@@ -213,7 +213,10 @@ class SandboxReader:
         except PeerClosed as error:
             raise ReaderFailed(_explain_exit(self.process)) from error
         except TimeoutError as error:
-            raise ReaderFailed(f"its reader process has not answered for {_REPLY_TIMEOUT:.0f} seconds") from error
+            raise ReaderFailed(
+                f"its reader process has not answered for {_REPLY_TIMEOUT:.0f} seconds",
+                "check the disk for read errors (dmesg), and try again",
+            ) from error
 
     def receive(self, channel: socket.socket) -> Frame:
         with self._translate_errors():

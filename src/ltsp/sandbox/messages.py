@@ -44,7 +44,7 @@ def decode(payload: bytes, *expected: type[_M]) -> _M:
 
 
 def protocol_error() -> ReaderFailed:
-    return ReaderFailed("invalid reply from the reader process")
+    return ReaderFailed("the sandbox worker returned an invalid reply", "please report this")
 
 
 def _to_json(value: object) -> object:

@@ -97,9 +97,9 @@ def decode_tree(batches: Iterable[bytes], make_content: MakeContent) -> Tree:
             for record in json.loads(batch):
                 nodes.append(_decode_node(record, nodes, placed, make_content))
         except (ValueError, TypeError, IndexError, RecursionError, binascii.Error) as error:
-            raise ReaderFailed("invalid tree from the reader process") from error
+            raise ReaderFailed("the sandbox worker returned an invalid reply", "please report this") from error
     if not nodes or not isinstance(nodes[-1], Directory):
-        raise ReaderFailed("invalid tree from the reader process")
+        raise ReaderFailed("the sandbox worker returned an invalid reply", "please report this")
     return Tree(nodes[-1])
 
 

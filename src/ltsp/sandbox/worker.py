@@ -78,7 +78,7 @@ def serve(control: socket.socket, kinds: Sequence[SessionKind]) -> None:
             except LtspError as error:
                 send_failure(control, error)
             except MemoryError:
-                send_failure(control, ReaderFailed("it needs more memory than any valid one"))
+                send_failure(control, ReaderFailed("it needs more memory than any valid source", "it may be damaged: copy it again"))
 
 
 def _ask_entered(control: socket.socket) -> DirectoryFilter:

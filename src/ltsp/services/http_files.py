@@ -55,7 +55,10 @@ def open_http_files(base_dir: str, tftp_dir: str, *, public_only: bool = True) -
                 roots[area] = opened.enter_context(RootDirectory.open(encode(directory)))
             except OSError as error:
                 raise LtspError(
-                    f"cannot serve {printable(directory)}: {error.strerror}", "publish an image first: ltsp image NAME"
+                    f"cannot serve {printable(directory)}: {error.strerror}",
+                    "publish an image first: ltsp image NAME"
+                    if error.errno == errno.ENOENT
+                    else "make it a directory that this user can read",
                 ) from error
         yield HttpFiles(roots, public_only)
 

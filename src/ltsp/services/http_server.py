@@ -59,11 +59,11 @@ def _reason(error: OSError) -> str:
 def _remedy(error: OSError) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return "another server uses this port; choose another one with --http-port"
+            return "another program uses this port: stop it, or choose another port with --http-port"
         case errno.EACCES:
             return "run as root, or choose a port above 1023 with --http-port"
         case _:
-            return "give an address of this server with --http-address, or omit that for all addresses"
+            return "give an address of this server with --http-address, or omit it to listen on all addresses"
 
 
 @contextmanager

@@ -14,10 +14,10 @@ from ltsp.services.dnsmasq import ARM, BIOS, FIRMWARES, IPXE_OPTION, MENU, UEFI
 
 _MENU = f"ltsp/{MENU}"
 _BY_PROXY = (
-    "It cannot distinguish iPXE from the firmware that started it, so iPXE would load itself again",
+    "This DHCP server cannot tell iPXE from the firmware that started it, so iPXE would load itself again",
     "and again. Leave its network boot settings off and let this server answer as well:",
     "    ltsp dnsmasq --proxy-dhcp=1",
-    "That needs no settings there. Both must be in one network, or the router's DHCP relay must",
+    "The DHCP server needs no settings for that. Both must be in one network, or the router's relay must",
     "forward to both. If PCs have an iPXE with an embedded script, use these settings:",
 )
 

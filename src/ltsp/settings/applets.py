@@ -32,7 +32,7 @@ class LtspOptions:
     )
     home_dir: str = option(
         DirectoryPath(),
-        "directory of users' homes",
+        "directory that contains the users' home directories",
         default="/home",
         short="m",
         details="The contents of this directory in a source are left out of the image, unless the site has its own "

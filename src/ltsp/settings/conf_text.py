@@ -92,7 +92,7 @@ def _decode(raw: bytes, path: str) -> str:
     nul = raw.find(b"\0")
     if nul >= 0:
         line = raw.count(b"\n", 0, nul) + 1
-        raise ConfError(f"{path}:{line}: NUL byte in a text file", "remove it")
+        raise ConfError(f"{path}:{line}: the file contains a NUL byte", "remove the NUL byte")
     return raw.removeprefix(_UTF8_MARK).replace(b"\r\n", b"\n").decode("utf-8", "surrogateescape")
 
 

@@ -92,7 +92,7 @@ class Evaluation:
             else:
                 faults.append(f"${part.name} is not set before this line; use single quotes for a literal $")
         if sum(map(len, texts)) > _LONGEST_VALUE:
-            texts, faults = [], ["the value is too long"]
+            texts, faults = [], [f"the value is too long: the limit is {_LONGEST_VALUE} characters"]
         return Setting(statement.key, "".join(texts), self.conf.where(statement.line), "; ".join(dict.fromkeys(faults)))
 
 

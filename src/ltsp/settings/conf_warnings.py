@@ -50,8 +50,8 @@ def _key_fault(key: str, section: ConfSection, side: Side) -> str:
     if not readers:
         return f"unknown key {key}{_suggestion(key)}"
     if not readers & side:
-        who = "the server" if readers is Side.SERVER else "clients"
-        return f"{key} has no effect in [{section.name}], which is not for {who}"
+        reader, target = ("the server reads", "server") if readers is Side.SERVER else ("clients read", "clients")
+        return f"{key} has no effect in [{section.name}]: only {reader} it; move it to [{target}]"
     return ""
 
 

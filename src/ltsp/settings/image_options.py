@@ -55,7 +55,7 @@ class SourceOptions(VersionedOptions):
         group=OptionGroup.CONTENT,
         details="user is the built-in reader, an unprivileged process that mounts nothing. kernel mounts them "
         "privately, and needs root. auto is user, and kernel for what that cannot read: erofs, f2fs, a log of xfs or "
-        "btrfs to be replayed, unknown features. A volume that is not one piece of a raw disk, or has a log to be "
+        "btrfs to be replayed, unknown features. A volume that is not contiguous in a raw disk, or has a log to be "
         "replayed, is copied to TMPDIR or /var/tmp for the kernel.",
     )
     snapshot: str = option(
@@ -70,7 +70,7 @@ class SourceOptions(VersionedOptions):
     )
     lock_timeout: int = option(
         Integer("SECONDS"),
-        "how long to wait for the source's package manager",
+        "how long to wait for the source's package manager to finish",
         default=120,
         group=OptionGroup.CONTENT,
         details="While packages are being installed, the source is in an inconsistent state.",
@@ -188,8 +188,8 @@ class ImageOptions(PublishingOptions):
         default=None,
         default_text="a low-weight systemd scope, else nice ionice -c3",
         short="i",
-        details="Split as a shell splits words. An empty value keeps the current priority. If the command ends with "
-        "another status than the build, as timeout(1) may, this is reported, and is the exit status of ltsp.",
+        details="Split as a shell splits words. An empty value keeps the current priority. If the status of "
+        "the command differs from that of the build, as with timeout(1), it is reported and becomes that of ltsp.",
     )
     mksquashfs_params: tuple[str, ...] = option(
         Words("PARAMS"),
@@ -283,10 +283,10 @@ class ImageOptions(PublishingOptions):
     )
     sort_file: str | None = option(
         FilePath(),
-        "files to put first, with their priorities",
+        "file with sort priorities, one path per line",
         default=None,
         group=OptionGroup.COMPRESSION,
-        details="In the format of mksquashfs -sort.",
+        details="In the format of mksquashfs -sort: files with a higher priority are written first.",
     )
     verify: bool = switch("read back the whole image before publishing it", group=OptionGroup.COMPRESSION)
     image_mode: int | None = option(

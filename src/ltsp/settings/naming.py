@@ -37,19 +37,19 @@ _CHARACTER_NAMES = {" ": "a space", "\t": "a tab", "\n": "a line break", ",": "a
 
 
 def fault(name: str) -> str:
-    """What is wrong with a name, as in `contains a comma`; empty if nothing is."""
+    """What is wrong with a name, as in `must not contain a comma`; empty if nothing is."""
     if not name:
-        return "is empty"
+        return "must not be empty"
     wrong = next((character for character in name if not _is_plain(character) and character not in _MARKS), "")
     if wrong:
-        return f"contains {_CHARACTER_NAMES.get(wrong, ascii(wrong))}"
+        return f"must not contain {_CHARACTER_NAMES.get(wrong, ascii(wrong))}"
     if not _is_plain(name[0]):
-        return f"begins with {name[0]!r}"
+        return f"must not begin with {name[0]!r}"
     if len(name) > _LONGEST:
         return f"has {len(name)} characters; the limit is {_LONGEST}"
     if name.lower() in _SHARED_FILES:  # some TFTP servers ignore case
-        return "is the name of a file in TFTP_DIR/ltsp"
-    return f"ends with {suffix!r}" if (suffix := _suffix(name)) else ""
+        return "is reserved for a file in TFTP_DIR/ltsp"
+    return f"must not end with {suffix}" if (suffix := _suffix(name)) else ""
 
 
 def _is_plain(character: str) -> bool:

@@ -160,7 +160,7 @@ class Mode:
             raise ValueError("is not a mode such as 0640")
         mode = int(text, 8)
         if not mode & 0o400:
-            raise ValueError("does not let the owner read")
+            raise ValueError("must let the owner read (0400)")
         return mode
 
 

@@ -37,7 +37,7 @@ class VersionedOptions(AppletOptions):
     )
     wait: int = option(
         Integer("SECONDS"),
-        "how long to wait for another build of the same image",
+        "how long to wait for a running build of the same image to finish",
         default=0,
         group=OptionGroup.PUBLISHING,
         details="After that, the exit status is 75, and the message names the process that holds the lock.",

@@ -37,7 +37,7 @@ from ltsp.tree.tree import Tree
 _SESSION_MODULE: Final = ARCHIVES
 _MOST_PARTS: Final = 4000
 """Limit on the files of a layout that are opened: 1000 layers, and the manifests that lead to them."""
-_NO_DISKS: Final = "standard input takes only archives: save the disk image to a file, and name that"
+_NO_DISKS: Final = "only archives can be read from standard input: save the disk image to a file, and name that file"
 _COPY_PREFIX: Final = "ltsp-registry-"
 """Prefix of the directories that skopeo copies to."""
 _ORPHAN_AGE: Final = 60.0
@@ -194,7 +194,7 @@ def _open_part(root: RootDirectory, path: str) -> BinaryIO:
 
 
 def _refuse_part(path: str) -> BinaryIO:
-    raise FormatError(f"is damaged: it refers to {printable(path)}")
+    raise FormatError(f"is damaged: it refers to another file, {printable(path)}")
 
 
 @contextmanager
@@ -256,7 +256,10 @@ def _translate_errors(shown: str, remedy: str = "") -> Iterator[None]:
 def _open_input(path: str, shown: str, opened: ExitStack) -> int:
     if path == STANDARD_INPUT:
         if os.isatty(0):
-            raise UsageError("standard input is a terminal", "podman export CONTAINER | ltsp image - --name NAME")
+            raise UsageError(
+                "standard input is a terminal",
+                "pipe an archive into it: podman export CONTAINER | ltsp image - --name NAME",
+            )
         return 0
     with _translate_errors(shown):
         descriptor = os.open(encode(path), os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -303,7 +306,10 @@ def _make_copy_directory(scratch: str) -> Iterator[str]:
     try:
         directory = mkdtemp(prefix=_COPY_PREFIX, dir=scratch)
     except OSError as error:
-        raise LtspError(f"cannot create a directory in {printable(scratch)}: {error.strerror}", "set TMPDIR") from error
+        raise LtspError(
+            f"cannot create a directory in {printable(scratch)}: {error.strerror}",
+            "set TMPDIR to a writable directory with enough free space",
+        ) from error
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

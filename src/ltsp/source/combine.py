@@ -120,7 +120,7 @@ class CombinedSource(SourceWrapper):
             case _:
                 raise SourceError(
                     f"{printable(entry.image_spec.image)} not found in {printable(self.base.description)}",
-                    "parts after the first are absolute paths, or paths inside the parts before them",
+                    "check the path: it is looked up in the parts before this one",
                 )
 
 

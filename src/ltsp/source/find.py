@@ -177,7 +177,7 @@ class _SourceFinder:
     def find_part(self, image_spec: ImageSpec) -> Source:
         """Another part: a directory or image of the host."""
         if not os.path.exists(encode(image_spec.image)):
-            raise LtspError(f"{printable(image_spec.image)} not found", "parts after the first are absolute paths")
+            raise LtspError(f"{printable(image_spec.image)} not found", "give an absolute path: only the first part may be a name")
         if os.path.isdir(encode(image_spec.image)):
             return self._source_from_directory(image_spec.image, derive_name(image_spec.image), image_spec)
         from ltsp.source.image_file import source_from_file  # noqa: PLC0415
@@ -197,7 +197,7 @@ class _SourceFinder:
         if argument in ("", name, STANDARD_INPUT) or _is_same_file(argument, path):
             raise LtspError(
                 f"{printable(path)} is an exported image, and its source is unknown",
-                f"give --recompress to rebuild it from itself, or its path with --name for an image other than {name}",
+                f"use --recompress to rebuild it from itself, or its path with --name for an image other than {name}",
             )
         return find_source(
             argument,
@@ -219,7 +219,8 @@ class _SourceFinder:
         for option, value in options:
             if value:
                 raise UsageError(
-                    f"{option}={printable(value)} does not apply to {printable(path)}, which is a directory"
+                    f"{option}={printable(value)} does not apply to {printable(path)}, which is a directory",
+                    f"omit {option}=",
                 )
         real = decode(os.path.realpath(encode(path)))
         kind = "chroot" if is_chroot(encode(path)) else "directory"
@@ -248,7 +249,7 @@ def _typed_instead(text: str, base_dir: str) -> str:
     """What to type in place of an invalid name: the path of that name, or the closest valid name."""
     likely = naming.suggest_name(derive_name(text))
     if typed := suggest_local_path(text):
-        return f"for the one in this directory, type {typed} --name={likely}"
+        return f"to use the one in the current directory, type {typed} --name={likely}"
     if path := _path(text, base_dir):
         return f"type {shlex.quote(printable(path))} --name={likely}"
     if path := _path(likely, base_dir):
@@ -283,7 +284,8 @@ def _warn_of_ignored_options(image_spec: ImageSpec) -> str:
     """The warning for options of mount(8), which have no effect: nothing is mounted."""
     if not image_spec.options:
         return ""
-    return f"{printable(image_spec.image)} is not mounted: {printable(','.join(image_spec.options))} has no effect"
+    options = printable(",".join(image_spec.options))
+    return f"mount options for {printable(image_spec.image)} have no effect, because it is not mounted: {options}"
 
 
 def _select_markers(path: str, directory: bool) -> Inclusion:

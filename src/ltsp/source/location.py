@@ -95,7 +95,10 @@ def locate(text: str, base_dir: str) -> tuple[str, str]:
     if is_path(text):
         if os.path.lexists(encode(text)):
             return text, ""
-        raise LtspError(f"{printable(text)} not found", "name a chroot, a VM disk or an image, or give its path")
+        raise LtspError(
+            f"{printable(text)} not found",
+            f"check the path; names without a leading / or . are looked up in {printable(base_dir)}",
+        )
     chroot, disk = f"{base_dir}/{text}", f"{base_dir}/{text}.img"
     exported = f"{base_dir}/images/{text}.img"
     if is_chroot(encode(chroot)):
@@ -115,7 +118,7 @@ def suggest_local_path(text: str) -> str:
 
 def _suggest_remedy(text: str, base_dir: str) -> str:
     if typed := suggest_local_path(text):
-        return f"for the one in this directory, type {typed}"
+        return f"to use the one in the current directory, type {typed}"
     if near := closest_name(text, in_base_dir(base_dir)):
         return f"did you mean {printable(near)}?"
     return f"create a system in {printable(base_dir)}/{printable(text)}, or give a path (starting with / or .)"

@@ -106,14 +106,17 @@ def check_no_disk_options(path: str, image_spec: ImageSpec) -> None:
         ("disk", ",".join(image_spec.disks)),
     ):
         if value:
-            raise UsageError(f"{option}={printable(value)} does not apply to {printable(path)}, which is not a disk")
+            raise UsageError(
+                f"{option}={printable(value)} does not apply to {printable(path)}, which is not a disk",
+                f"omit {option}=",
+            )
 
 
 def _parse_subdir(subdir: str) -> str:
     """The path without empty and dot parts; `..` is refused, since its meaning would depend on links."""
     names = [name for name in subdir.split("/") if name not in ("", ".")]
     if ".." in names:
-        raise UsageError(f"subdir={printable(subdir)} contains ..", "name a directory of the source")
+        raise UsageError(f"subdir={printable(subdir)} contains ..", "give the directory's path in the source without ..")
     return "/".join(names)
 
 

@@ -112,7 +112,7 @@ class Compression:
                 case CompressorId.LZ4:
                     version, flags = struct.unpack("<ii", options)
                     if version != _LZ4_VERSION:
-                        raise FormatError(f"lz4 version {version}, which Linux does not support")
+                        raise FormatError(f"unsupported lz4 format version {version}: Linux supports only {_LZ4_VERSION}")
                     return cls(name, high=bool(flags & _LZ4_HIGH))
                 case _:
                     return cls(name)

@@ -72,7 +72,7 @@ class DataReader:
     def _read_fragment(self, index: int) -> bytes:
         if self.fragments is None:
             raise self.damage_error(0, "its end is in a fragment block, but the image has none")
-        entry = FragmentEntry.unpack(*self.fragments.record_at(index))
+        entry = FragmentEntry.unpack(*self.fragments.view_record(index))
         return self.read(entry.start, entry.stored)
 
 

@@ -65,7 +65,7 @@ def _parse_run(listing: bytes, at: int) -> tuple[list[ListingEntry], int]:
         raise _damage_error("it is truncated")
     count, block, number = _HEADER.unpack_from(listing, at)
     if count >= MOST_RUN:
-        raise _damage_error(f"{count + 1} entries below one header")
+        raise _damage_error(f"{count + 1} entries below one header; the limit is {MOST_RUN}")
     at += _HEADER.size
     run = []
     for _ in range(count + 1):
@@ -75,7 +75,7 @@ def _parse_run(listing: bytes, at: int) -> tuple[list[ListingEntry], int]:
         offset, difference, kind, size = _ENTRY.unpack_from(listing, at)
         at = name + size + 1
         if size >= MOST_NAME:
-            raise _damage_error(f"a name of more than {MOST_NAME} bytes")
+            raise _damage_error(f"it has a name longer than {MOST_NAME} bytes")
         run.append(ListingEntry(listing[name:at], block, offset, number + difference, kind))
     if at > len(listing):
         raise _damage_error("it is truncated")
@@ -85,10 +85,10 @@ def _parse_run(listing: bytes, at: int) -> tuple[list[ListingEntry], int]:
 def _check_names(names: list[bytes], last: bytes) -> None:
     """All names of a run at once: a directory may have a hundred thousand."""
     if names != sorted(set(names)) or names[0] <= last:
-        raise _damage_error("its names are not in order")
+        raise _damage_error("its names are out of order")
     joined = b"\0".join(names)
     if b"/" in joined or joined.count(b"\0") >= len(names) or not {b".", b".."}.isdisjoint(names):
-        raise _damage_error("a name that is `.` or `..` or contains a slash or NUL")
+        raise _damage_error("it has a name that is `.` or `..`, or that contains a slash or NUL")
 
 
 def _damage_error(fault: str) -> FormatError:

@@ -27,8 +27,7 @@ class NewEntry(NamedTuple):
     name: bytes
     reference: int
     """Of the inode."""
-    number: int
-    """Of the inode."""
+    inode_number: int
     kind: InodeType
     """The basic one."""
 
@@ -50,8 +49,8 @@ class WrittenListing(NamedTuple):
 class _DirectoryRun:
     """Entries below one header, which start in one metadata block of the directory table."""
 
-    block: int
-    """Where the inodes are."""
+    inode_block: int
+    """Offset of the metadata block in the inode table."""
     number: int
     """Base of the entries' inode numbers."""
     first: bytes
@@ -78,7 +77,7 @@ class DirectoryWriter:
             if (
                 run is None
                 or run.count == MOST_RUN
-                or run.block != block
+                or run.inode_block != block
                 or not -_MOST_DIFFERENCE <= number - run.number <= _MOST_DIFFERENCE
                 or position + _HEADER_SIZE + len(run.entries) >= run.end
             ):
@@ -100,7 +99,7 @@ class DirectoryWriter:
         The first run of each metadata block is indexed, so that a lookup reads one or two of them. The runs of the
         first block need no index: lookups begin there.
         """
-        header = DirectoryHeader(run.count - 1, run.block, run.number).pack()
+        header = DirectoryHeader(run.count - 1, run.inode_block, run.number).pack()
         before = self.table.block
         self.table.write(header + run.entries)
         if before != begin >> 16 and (not index or DirectoryIndex.unpack(index[-1]).block != before):

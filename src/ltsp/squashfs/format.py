@@ -225,7 +225,7 @@ class SpecialInode(InodeHeader):
 
 @dataclass(frozen=True, slots=True)
 class DirectoryHeader(BinaryRecord):
-    """Begins a run of at most MOST_RUN entries whose inodes begin in one metadata block."""
+    """Begins a run of at most MAX_RUN_ENTRIES entries whose inodes begin in one metadata block."""
 
     count: U32
     """Entries that follow, less one."""
@@ -286,7 +286,7 @@ class XattrKey(BinaryRecord):
     """Followed by the name without its prefix."""
 
     namespace: U16
-    """Index into XATTR_PREFIXES, and XATTR_ELSEWHERE."""
+    """Index into XATTR_PREFIXES, and XATTR_OUT_OF_LINE."""
     name_size: U16
     """Bytes of the name without its prefix."""
 

@@ -130,7 +130,7 @@ class InodeReader:
                 return 4 * self._block_count(inode)
             case SymlinkInode():
                 if not 0 < inode.target_size <= MOST_TARGET:
-                    raise _InodeFault(f"a symbolic link whose target has {inode.target_size} bytes")
+                    raise _InodeFault(f"invalid symbolic link: target of {inode.target_size} bytes (1 to {MOST_TARGET})")
                 return inode.target_size + 4 * extended
             case DeviceInode() | SpecialInode():
                 return 4 * extended
@@ -144,7 +144,9 @@ class InodeReader:
             return full + (end > 0)
         fragments = 0 if self.blocks.fragments is None else self.blocks.fragments.count
         if inode.fragment >= fragments or inode.offset + end > self.blocks.block_size:
-            raise _InodeFault(f"{end} bytes at {inode.offset} in fragment block {inode.fragment} of {fragments}")
+            raise _InodeFault(
+                f"invalid fragment: {end} bytes at {inode.offset} in fragment block {inode.fragment} of {fragments}"
+            )
         return full
 
     def _make_inode(self, inode: _InodeRecord, kind: _InodeKind, common: bytes, rest: bytes) -> SquashfsInode:
@@ -163,7 +165,7 @@ class InodeReader:
             case SymlinkInode():
                 target = rest[: inode.target_size]
                 if b"\0" in target:
-                    raise _InodeFault("a symbolic link with a NUL in its target")
+                    raise _InodeFault("invalid symbolic link: a NUL in its target")
                 return SquashfsInode(inode.number, Symlink(metadata, decode(target)))
             case DeviceInode():
                 major, minor = decode_device(inode.device)
@@ -189,7 +191,9 @@ class InodeReader:
         metadata = self._known.get((common, xattrs))
         if metadata is None:
             if max(inode.uid, inode.gid) >= len(self.ids):
-                raise _InodeFault(f"owner {inode.uid}:{inode.gid} of {len(self.ids)} ids")
+                raise _InodeFault(
+                    f"owner index {inode.uid}:{inode.gid} is outside the id table, which has {len(self.ids)} entries"
+                )
             metadata = Metadata(
                 mode=inode.mode & 0o7777,
                 uid=self.ids[inode.uid],
@@ -206,7 +210,7 @@ class InodeReader:
         if number == NO_XATTRS:
             return ()
         if self.xattrs is None:
-            raise _InodeFault("it has attributes, but the image has no xattr table")
+            raise _InodeFault("it has extended attributes, but the image has no xattr table")
         return self.xattrs.read(number, self.budget)
 
 

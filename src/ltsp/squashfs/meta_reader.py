@@ -42,7 +42,8 @@ class ImageFile:
         data = self.read_up_to(place, size)
         if len(data) < size:
             raise FormatError(
-                f"{self.name} is truncated: {size} bytes expected at {place}, but it ends at {place + len(data)}"
+                f"{self.name} is truncated: {size} bytes expected at {place}, "
+                f"but it ends at {place + len(data)}"
             )
         return data
 
@@ -116,7 +117,8 @@ class MetadataTable:
     def view(self, place: int, offset: int, size: int) -> tuple[bytes, int]:
         """Bytes, and the offset in them from which `size` bytes are available.
 
-        `offset` counts from the start of the decompressed block at `place`; the range may extend into the next ones.
+        `offset` counts from the start of the decompressed block at `place`; the range may extend into
+        the next ones.
         """
         data, following = self.block(place)
         if offset + size <= len(data):
@@ -127,7 +129,7 @@ class MetadataTable:
         missing = size - len(pieces[0])
         while missing > 0:
             if len(data) < METADATA_SIZE:
-                raise self.damage_error(place, f"{missing} bytes are missing after it")
+                raise self.damage_error(place, f"the table ends {missing} bytes too early")
             place = following
             data, following = self.block(place)
             pieces.append(data)
@@ -142,7 +144,7 @@ class MetadataTable:
             yield piece
             size -= len(piece)
             if size > 0 and len(data) < METADATA_SIZE:
-                raise self.damage_error(place, f"{size} bytes are missing after it")
+                raise self.damage_error(place, f"the table ends {size} bytes too early")
             place, offset = self.block(place)[1], 0
 
     def blocks(self) -> Iterator[bytes]:
@@ -161,7 +163,7 @@ class MetadataTable:
         at = self.start + place
         raw = self.file.read_up_to(at, min(2 + METADATA_SIZE, self.end - at)) if at < self.end else b""
         if len(raw) < 2:
-            raise self.damage_error(place, f"the table ends at {self.end}")
+            raise self.damage_error(place, f"it is beyond the end of the table, at {self.end}")
         header = int.from_bytes(raw[:2], "little")
         size = header & ~METADATA_STORED
         stored = raw[2 : 2 + size]
@@ -182,7 +184,7 @@ class LookupTable:
     def __init__(
         self, file: ImageFile, decompress: Decompress, name: str, *, index: int, count: int, entry: int, limits: range
     ) -> None:
-        """`index` is the offset of the list, `entry` the size of a record in bytes, `limits` the allowed range."""
+        """`index`: offset of the list; `entry`: size of a record in bytes; `limits`: the allowed range."""
         self.name = name
         self.count = count
         self._entry = entry
@@ -199,10 +201,10 @@ class LookupTable:
             raise FormatError(f"{name} is damaged: block at {outside[0]} is outside of {limits.start} to {index}")
         self._table = MetadataTable(file, decompress, name, 0, index)
 
-    def record_at(self, number: int) -> tuple[bytes, int]:
+    def view_record(self, number: int) -> tuple[bytes, int]:
         """Bytes and the offset of the record in them."""
         if number >= self.count:
-            raise FormatError(f"{self.name} is damaged: it has {self.count} entries, but number {number} is referenced")
+            raise FormatError(f"{self.name} is damaged: entry {number} is referenced, but it has only {self.count}")
         block, offset = divmod(number * self._entry, METADATA_SIZE)
         return self._table.view(self._places[block], offset, self._entry)
 

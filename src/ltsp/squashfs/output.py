@@ -42,8 +42,8 @@ class SealedImage:
     """Bytes."""
     begin: int
     crc: int
-    """Checksum of everything from `begin` on. It detects damage by memory or the file system; a sha256 of the written
-    data would cost as much as a fast codec, this costs nothing."""
+    """Checksum of everything from `begin` on. It detects damage by memory or the file system; a sha256
+    of the written data would cost as much as a fast codec, this costs nothing."""
 
     def read_back(self, descriptor: int) -> str:
         """The sha256 of the file, in hexadecimal, with pread(2), which leaves its position alone.

@@ -93,7 +93,7 @@ def _check_name(name: str) -> None:
 
 def _check_target(name: str, target: str) -> None:
     if not 1 <= len(encode(target)) <= MOST_TARGET:
-        raise LtspError(f"the target of the symbolic link {printable(name)} does not have 1 to {MOST_TARGET} bytes")
+        raise LtspError(f"the target of the symbolic link {printable(name)} must have 1 to {MOST_TARGET} bytes")
 
 
 def _check_device(name: str, device: Device) -> None:

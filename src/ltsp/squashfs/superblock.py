@@ -60,7 +60,7 @@ class SquashfsSuperblock(BinaryRecord):
     mtime: U32
     """Seconds since 1970, unsigned."""
     block_size: U32
-    """Bytes of a data block; a power of two, SMALLEST_BLOCK to LARGEST_BLOCK."""
+    """Bytes of a data block; a power of two, MIN_BLOCK_SIZE to MAX_BLOCK_SIZE."""
     fragment_count: U32
     compressor: U16
     """CompressorId."""
@@ -107,22 +107,22 @@ class SquashfsSuperblock(BinaryRecord):
 
 def _faults(superblock: SquashfsSuperblock, file_size: int) -> Iterator[str]:
     if (superblock.major, superblock.minor) != (4, 0):
-        yield f"version {superblock.major}.{superblock.minor} is not 4.0"
+        yield f"unsupported version {superblock.major}.{superblock.minor}: only 4.0 is supported"
     if superblock.compressor not in CompressorId.__members__.values():
         yield f"unknown compressor {superblock.compressor}"
     size, log = superblock.block_size, superblock.block_log
     if not SMALLEST_BLOCK <= size <= LARGEST_BLOCK or log >= size.bit_length() or size != 1 << log:
-        yield f"block size {size} with logarithm {log}"
+        yield f"invalid block size {size} with logarithm {log}"
     used = superblock.bytes_used
     if used > file_size:
-        yield f"the image has {used} bytes, the file {file_size}"
+        yield f"the image is {used} bytes long, but the file only {file_size}"
     # A metadata block has at least three bytes, so no byte of an image decompresses to more than a whole block.
     if not 1 <= superblock.inode_count <= used * METADATA_SIZE // InodeHeader.layout.size:
-        yield f"{superblock.inode_count} inodes in {used} bytes"
+        yield f"invalid inode count: {superblock.inode_count} inodes in {used} bytes"
     if superblock.fragment_count > used:
-        yield f"{superblock.fragment_count} fragment blocks in {used} bytes"
+        yield f"invalid fragment count: {superblock.fragment_count} fragment blocks in {used} bytes"
     if not superblock.id_count:
-        yield "no user and group ids"
+        yield "the id table has no entries"
     for (before, low), (after, high) in pairwise(_table_offsets(superblock)):
         if low > high:
             yield f"the {after} at {high} is before the {before} at {low}"

@@ -89,7 +89,7 @@ class SquashfsTreeReader:
             if node is None:
                 inode = self.inodes.read(entry.block, entry.offset, entry.kind)
                 if inode.number != entry.number:
-                    raise _damage_error(entry, f"it has inode {inode.number}, not {entry.number}")
+                    raise _damage_error(entry, f"its inode has the number {inode.number}, not {entry.number}")
                 node = self._register_inode(inode, pack_reference(entry.block, entry.offset))
                 if inode.listing is not None:
                     length = branch.length + 1 + len(entry.name)
@@ -113,7 +113,9 @@ class SquashfsTreeReader:
 
     def _register_inode(self, inode: SquashfsInode, place: int) -> Node:
         if not 0 < inode.number < len(self.nodes):
-            raise FormatError(f"inode table is damaged: inode {inode.number} of {len(self.nodes) - 1}")
+            raise FormatError(
+                f"inode table is damaged: inode number {inode.number} is not between 1 and {len(self.nodes) - 1}"
+            )
         self.nodes[inode.number] = inode.node
         self.references[inode.number] = place
         return inode.node

@@ -68,7 +68,7 @@ def _check_fragments(table: LookupTable, image: Image) -> None:
         for start, word, _unused in FragmentEntry.layout.iter_unpack(data):
             size = word & ~BLOCK_STORED
             if not 0 < size <= most or not area.start <= start <= area.stop - size:
-                raise FormatError(f"fragment table is damaged: a block of {size} bytes at {start}")
+                raise FormatError(f"fragment table is damaged: invalid location: {size} bytes at {start}")
 
 
 def _check_exports(table: LookupTable, inodes: MetadataTable) -> None:
@@ -76,7 +76,10 @@ def _check_exports(table: LookupTable, inodes: MetadataTable) -> None:
     for data in table.blocks():
         for (reference,) in EXPORT.iter_unpack(data):
             if unpack_reference(reference)[0] >= length:
-                raise FormatError(f"export table is damaged: an inode at {unpack_reference(reference)[0]} of {length}")
+                raise FormatError(
+                    f"export table is damaged: offset {unpack_reference(reference)[0]} is outside the inode table, "
+                    f"which has {length} bytes"
+                )
 
 
 def _check_xattrs(ids: LookupTable, table: MetadataTable) -> None:
@@ -85,7 +88,8 @@ def _check_xattrs(ids: LookupTable, table: MetadataTable) -> None:
         for reference, count, _size in XattrId.layout.iter_unpack(data):
             if count and unpack_reference(reference)[0] >= length:
                 raise FormatError(
-                    f"xattr id table is damaged: attributes at {unpack_reference(reference)[0]} of {length}"
+                    f"xattr id table is damaged: offset {unpack_reference(reference)[0]} is outside the xattr table, "
+                    f"which has {length} bytes"
                 )
 
 

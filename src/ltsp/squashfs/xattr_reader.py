@@ -71,7 +71,7 @@ class XattrReader:
         """The set with that number, in the order of the names' bytes."""
         known = self._sets.get(number)
         if known is None:
-            known = self._sets[number] = self._read(XattrId.unpack(*self.ids.record_at(number)), budget)
+            known = self._sets[number] = self._read(XattrId.unpack(*self.ids.view_record(number)), budget)
         return known
 
     def _read(self, head: XattrId, budget: MemoryBudget) -> Xattrs:
@@ -89,18 +89,20 @@ class XattrReader:
             value = self._value(cursor, budget)
             if key.namespace & XATTR_ELSEWHERE:
                 if len(value) != 8:
-                    raise self.table.damage_error(cursor.place, f"a reference to a value has {len(value)} bytes")
+                    raise self.table.damage_error(cursor.place, f"invalid value reference: {len(value)} bytes, not 8")
                 elsewhere = _Cursor(self.table, *unpack_reference(int.from_bytes(value, "little")))
                 value = self._value(elsewhere, budget)
             name = XATTR_PREFIXES[namespace] + decode(raw)
             if name in found:
-                raise self.table.damage_error(cursor.place, "an attribute occurs twice")
+                raise self.table.damage_error(cursor.place, "an extended attribute occurs twice")
             found[name] = value
         return tuple((name, found[name]) for name in sorted(found, key=byte_sort_key))
 
     def _value(self, cursor: _Cursor, budget: MemoryBudget) -> bytes:
         size = XattrValue.unpack(cursor.take(XattrValue.layout.size)).value_size
         if size > MOST_XATTR_VALUE:
-            raise self.table.damage_error(cursor.place, f"an attribute of {size} bytes")
+            raise self.table.damage_error(
+                cursor.place, f"extended attribute of {size} bytes; the limit is {MOST_XATTR_VALUE}"
+            )
         budget.take(size)
         return cursor.take(size)

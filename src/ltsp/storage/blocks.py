@@ -120,7 +120,7 @@ def read_exactly(blocks: Blocks, offset: int, size: int, what: str) -> bytes:
     if size > _MOST_AT_ONCE:
         raise FormatError(f"{what} is too large: {size} bytes")
     if offset < 0 or size < 0 or offset + size > blocks.size:
-        raise FormatError(f"{what} at {offset} extends beyond the end ({blocks.size} bytes)")
+        raise FormatError(f"{what} at {offset} extends beyond the end of the file or volume ({blocks.size} bytes)")
     data = blocks.read_at(offset, size)
     if len(data) != size:
         raise FormatError(f"{what} at {offset} is truncated")

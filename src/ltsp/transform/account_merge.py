@@ -158,17 +158,23 @@ def _find_compatible(people: Iterable[_Person], image: AccountFiles, conflicts: 
         theirs = by_name.get(person.name)
         other = by_uid.get(person.uid, person.name)
         if theirs is not None and not image.limits.is_person(theirs):
-            conflicts.append(f"{shown} is left out: the image already has {shown}, with UID {theirs}")
+            conflicts.append(f"{shown} is left out: the image has a system account of that name (UID {theirs})")
         elif other != person.name and not image.limits.is_person(person.uid):
-            conflicts.append(f"{shown} is left out: the image's {accounts.render(other)} has its UID {person.uid}")
+            conflicts.append(
+                f"{shown} is left out: the image's system account {accounts.render(other)} "
+                f"has UID {person.uid}"
+            )
         elif person.uid in taken:
-            conflicts.append(f"{shown} is left out: {accounts.render(taken[person.uid])} also has its UID {person.uid}")
+            conflicts.append(f"{shown} is left out: {accounts.render(taken[person.uid])} has the same UID {person.uid}")
         else:
             if theirs not in (None, person.uid):
-                conflicts.append(f"{shown} has UID {person.uid}; in the image it was {theirs}")
+                conflicts.append(
+                    f"{shown} gets the server's UID {person.uid} instead of the image's {theirs}: "
+                    f"its files in the image keep owner {theirs}"
+                )
             if other != person.name:
                 conflicts.append(
-                    f"the image's {accounts.render(other)} gives way to {shown}: both have UID {person.uid}"
+                    f"the image's {accounts.render(other)} is replaced by {shown}: both have UID {person.uid}"
                 )
             taken[person.uid] = person.name
             kept.append(person)
@@ -207,13 +213,14 @@ def _choose_groups(
         if theirs == group.gid and not image.limits.is_of_people(group.gid):
             continue  # the same system group; its members are merged separately
         if theirs is not None and theirs != group.gid and not image.limits.is_of_people(theirs):
-            conflicts.append(f"group {name} is left out: the image already has it, with GID {theirs}")
+            conflicts.append(f"group {name} is left out: the image has a system group of that name (GID {theirs})")
         elif other != group.name and not image.limits.is_of_people(group.gid):
-            conflicts.append(f"group {name} is left out: the image's {accounts.render(other)} has its GID {group.gid}")
+            conflicts.append(f"group {name} is left out: the image's system group {accounts.render(other)} "
+                f"has GID {group.gid}")
         elif NAME.fullmatch(group.name):
             if other != group.name:
                 theirs_shown = accounts.render(other)
-                conflicts.append(f"the image's group {theirs_shown} gives way to {name}: both have GID {group.gid}")
+                conflicts.append(f"the image's group {theirs_shown} is replaced by {name}: both have GID {group.gid}")
             kept.append(GroupEntry(group.name, group.gid, members))
     return kept
 

@@ -63,7 +63,7 @@ def clean_tree(tree: Tree, secrets: Secrets, faults: Faults | None = None) -> Cl
             )
     cleaned = tree.edit(changes) if changes else tree
     return CleanedTree(
-        cleaned, tuple(steps), tuple(find_suspects(cleaned, secrets, faults)), tuple(secrets.let_in(cleaned))
+        cleaned, tuple(steps), tuple(find_suspects(cleaned, secrets, faults)), tuple(secrets.find_readmitted(cleaned))
     )
 
 

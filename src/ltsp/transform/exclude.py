@@ -34,7 +34,7 @@ class Exclusions:
     def __init__(
         self, patterns: Iterable[str], syntax: PatternSyntax = LIST_SYNTAX, behind: Iterable[tuple[str, str]] = ()
     ) -> None:
-        """`behind`: patterns of places behind links, each with the pattern of the list that leads there."""
+        """`link_patterns`: patterns of places behind links, each with the pattern of the list that leads there."""
         self._syntax = syntax
         self._patterns = tuple((pattern, pattern) for pattern in patterns)
         self._behind = tuple(behind)
@@ -90,15 +90,15 @@ def image_excludes(site: Iterator[ListLine] | None, add: Iterator[ListLine], omi
 def find_fault(pattern: str) -> str | None:
     components = pattern.removeprefix("... ").split("/")
     if pattern.startswith(("/", "./", "../")):
-        return f"{printable(pattern)} begins with {pattern.partition('/')[0]}/"
+        return f"{printable(pattern)} must not begin with {pattern.partition('/')[0]}/"
     if any(component in (".", "..") for component in components):
-        return f"{printable(pattern)} has a component . or .., which matches nothing"
+        return f"{printable(pattern)} must not have . or .. between its slashes, which match nothing"
     if not any(components):
         return f"{printable(pattern)} matches nothing"
     if "\0" in pattern:
-        return "a NUL byte"
+        return f"{printable(pattern)} must not contain a NUL byte"
     if any(_ends_escaping(component) for component in components):
-        return f"{printable(pattern)} ends a component with a backslash, so it matches nothing"
+        return f"{printable(pattern)} must not have a backslash before a slash or at its end"
     return None
 
 
@@ -136,11 +136,11 @@ def exclude_paths(tree: Tree, paths: Iterable[str]) -> Selection:
     It goes by inode: links on the way are followed, and other names of the same file are left out too. Paths are
     relative to the root; one that leads nowhere is passed over, as there.
     """
-    gone = {id(node) for path in paths if (node := _find_node(tree, path)) is not None}
-    if not gone:
+    excluded = {id(node) for path in paths if (node := _find_node(tree, path)) is not None}
+    if not excluded:
         return lambda _path, _directory: Inclusion.ALL
-    shared = {path for path, node in tree.walk() if id(node) in gone}
-    return lambda path, _directory: Inclusion.NOTHING if path in shared else Inclusion.ALL
+    names = {path for path, node in tree.walk() if id(node) in excluded}
+    return lambda path, _directory: Inclusion.NOTHING if path in names else Inclusion.ALL
 
 
 def _find_node(tree: Tree, path: str) -> Node | None:

@@ -95,8 +95,8 @@ def follow_links(
         fresh = walk.follow_once(fresh)
     if fresh:
         raise SourceError(
-            f"cannot follow more than {_MOST_ROUNDS} links and bind mounts in a chain: rules lead to "
-            f"/{printable(fresh[0][0])} through them",
+            f"too many links and bind mounts in a chain (limit {_MOST_ROUNDS}), so exclusions cannot be guaranteed for "
+            f"what they lead to: /{printable(fresh[0][0])}",
             "check which bind mounts in the source's etc/fstab are nested in each other, and remove one",
         )
     return LinkedRules(tuple(walk.found), frozenset(walk.kept), frozenset(walk.looked_into), tuple(walk.notes))
@@ -215,7 +215,7 @@ def _too_many(how: str, place: str) -> SourceError:
     above = place.rpartition("/")[0]
     usable = above and not is_needed(above)
     return SourceError(
-        f"cannot follow more than {MOST} links in the source, and rules would not apply behind the rest: "
+        f"too many symbolic links (limit {MOST}), so exclusions cannot be guaranteed for what they lead to: "
         f"{how} /{printable(place)}",
         f"exclude everything that they lead to: ADD_IMAGE_EXCLUDES='{printable(literal(above))}/*' in ltsp.conf"
         if usable

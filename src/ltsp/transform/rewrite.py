@@ -155,7 +155,7 @@ def _rewrite_accounts(source: RewriteInput) -> Changes:
     for name in ("passwd", "group"):
         _check_readable(source, name)
     if not isinstance(source.tree.follow("etc/passwd"), File):
-        raise LtspError("no etc/passwd in the image", "a system needs one; --cleanup=0 leaves accounts as they are")
+        raise LtspError("no etc/passwd in the image", "add it to the source, or leave accounts as they are with --cleanup=0")
     return _rewrite_accounts_in("etc", source)
 
 
@@ -176,7 +176,7 @@ def _rewrite_accounts_in(directory: str, source: RewriteInput) -> Changes:
         other = places.setdefault(id(tree.follow(f"{directory}/{name}")), name)
         if other != name:
             raise LtspError(
-                f"{directory}/{other} and {directory}/{name} are the same file", "make them two files in the source"
+                f"{directory}/{other} and {directory}/{name} are the same file", "make them separate files in the source"
             )
     everyone = _SystemAccounts.of(source)
     changes: dict[str, Node | None] = {}
@@ -192,7 +192,7 @@ def _check_readable(source: RewriteInput, name: str) -> None:
     file = source.tree.follow(f"etc/{name}")
     if name in {"passwd", "group"} and isinstance(file, File) and _is_unreadable(file):
         raise FileUnreadable(
-            f"cannot read /etc/{name}: Permission denied", f"make it readable to others: chmod 644 etc/{name}"
+            f"cannot read /etc/{name}: Permission denied", f"make it readable by everyone: chmod 644 SOURCE/etc/{name}"
         )
 
 

@@ -201,7 +201,7 @@ class PathRules(Generic[V]):
             self._levels[path] = level
         return level
 
-    def matches(self, path: str) -> tuple[V, ...]:
+    def find_values(self, path: str) -> tuple[V, ...]:
         """The values of the rules for a path, then of those for the directories above it."""
         parent, _, name = path.rpartition("/")
         level = self.level(parent)

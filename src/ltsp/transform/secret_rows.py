@@ -84,11 +84,14 @@ class SecretRow:
         """Raises ValueError with the reason."""
         match = _ROW.fullmatch(text)
         if match is None:
-            raise ValueError("a row is an action (X R T F=NAME N=NAME W K), a pattern and a reason")
+            raise ValueError("expected an action (X R T F=NAME N=NAME W K), a pattern and a reason")
         action, name, pattern = Action(match["action"]), match["name"] or "", match["pattern"]
         names = _NAMES.get(action, {""})
         if name not in names:
-            raise ValueError(f"{action.value}=NAME is one of {', '.join(sorted(names - {''})) or 'none'}")
+            allowed = ", ".join(sorted(names - {""}))
+            raise ValueError(
+                f"{action.value}=NAME must be one of {allowed}" if allowed else f"{action.value} takes no =NAME"
+            )
         if (wrong := find_fault(pattern)) is not None:
             raise ValueError(wrong)
         reason, _, consequence = (match["reason"] or "").partition(" | ")

@@ -1,7 +1,7 @@
 """The table of secrets, applied to a source and to its tree.
 
-Rows that leave out a path are applied while a source is scanned (`take`); rows that change a file, and those that only
-warn, are applied to the tree by `cleanup`.
+Rows that leave out a path are applied while a source is scanned (`take`); rows that change a file, and those
+that only warn, are applied to the tree by `cleanup`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class SecretFinding:
 class Secrets:
     """The rows, compiled.
 
-    `let_in`: the exclusions that OMIT_IMAGE_EXCLUDES took out of their list. What they name is free of its row.
+    `readmitted`: the exclusions that OMIT_IMAGE_EXCLUDES took out of their list. What they name is free of its row.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class Secrets:
         kept: frozenset[str] = frozenset(),
         omitted: Iterable[str] = (),
     ) -> None:
-        """`behind`: patterns of places behind links, each with the row that leads there. `kept`: links to directories
-        that rows name, and which hold no more than the name of that place. `omitted`: patterns of rows that
+        """`link_patterns`: patterns of places behind links, each with the row that leads there. `named_links`: links to
+        directories that rows name, and which hold no more than the name of that place. `omitted`: patterns of rows that
         OMIT_IMAGE_SECRETS took out; what they name stays although settings files name it, too.
         """
         self.rows = tuple(rows)
@@ -113,8 +113,8 @@ class Secrets:
     def add_named_places(self, tree: Tree, *, beyond: bool = False) -> Secrets:
         """The rows, with added ones for the paths in settings files of this tree; see rows N.
 
-        What the system needs is not left out, whatever they say. `beyond`: the tree is an outline, and what it does not
-        have may still be there.
+        What the system needs is not left out, whatever they say. `beyond`: whether the tree is an outline, so
+        that what it lacks may still exist.
         """
         rows = list(self.rows)
         omitted = Exclusions(self._omitted, _SYNTAX)

@@ -91,7 +91,7 @@ def read_small_file(file: File, path: str, limit: int, faults: Faults | None = N
             (faults or Faults()).note_damaged(path, error)
             return b""
         if len(data) > limit:
-            raise FormatError(f"/{printable(path)} is larger than {limit >> 20} MiB, which is too large for this file")
+            raise FormatError(f"/{printable(path)} is larger than {limit >> 20} MiB, the limit for this file")
         if settled:
             return data
     if faults is not None:

@@ -126,7 +126,7 @@ class Tree:
     def select(self, selection: Selection, concerns: Callable[[str], bool] = lambda _directory: True) -> Tree:
         """The tree that a scan with this selection would have returned.
 
-        `concerns`: whether the selection returns anything but ALL below a directory; if not, its node is reused.
+        `is_affected`: whether the selection returns anything but ALL below a directory; if not, its node is reused.
         """
         gone = selection.left_out if isinstance(selection, ObservedSelection) else _ignore
 

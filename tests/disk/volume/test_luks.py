@@ -65,7 +65,7 @@ def test_the_newer_one_of_two_copies_counts():
         "a number that is too long": (described({**SEGMENT, "offset": "9" * 5000}), "is invalid"),
         "sectors of another size": (described({**SEGMENT, "sector_size": 513}), "sector size: 513"),
         "sectors that are a list": (described({**SEGMENT, "sector_size": ["\x1b"]}), "sector size: "),
-        "beyond the end": (described({**SEGMENT, "offset": "131072"}), "beyond its end"),
+        "beyond the end": (described({**SEGMENT, "offset": "131072"}), "starts beyond the end of the volume"),
         "detached": (described({**SEGMENT, "offset": "0"}), "detached"),
         "two segments": ({"config": {}, "segments": {"0": SEGMENT, "1": SEGMENT}}, "2 segments"),
         "linear": (described({**SEGMENT, "type": "linear"}), "segment type is linear"),

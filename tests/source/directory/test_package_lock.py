@@ -151,7 +151,8 @@ def test_where_the_file_itself_is_the_lock_it_is_watched(tmp_path, root):
         pass
     assert caught.value.hint.endswith("if none is running, remove that file")
     with hold(root, 30, lambda _message: (tmp_path / "var/lib/pacman/db.lck").unlink()) as notes:
-        assert notes == ["cannot lock /var/lib/pacman/db.lck against package managers: it can only be watched"]
+        reason = "the lock is a file that exists while pacman runs, so ltsp can only wait until it is gone"
+        assert notes == [f"cannot lock /var/lib/pacman/db.lck against package managers: {reason}"]
 
 
 def test_a_file_system_without_locks_is_reported(tmp_path, root, monkeypatch):

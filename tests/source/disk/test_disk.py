@@ -131,7 +131,7 @@ def test_a_part_that_is_missing_and_vital_is_an_error(tmp_path, system):
     fstab(system, {"usr": "UUID=0123"})
     said = told(ext4(tmp_path / "root.img", system))
     assert "its fstab mounts UUID=0123 at /usr" in said
-    assert "not found on any of these volumes" in said
+    assert "not found on any volume of the given disks" in said
 
 
 def test_of_several_systems_one_is_named(tmp_path, system):

@@ -80,7 +80,7 @@ def test_a_link_out_of_an_allowed_directory_is_not_followed(home):
 def test_a_directory_whose_name_only_begins_like_an_allowed_one_is_not_allowed(home):
     (home / "there-too").mkdir()
     (home / "there-too/base").write_text("no")
-    with pytest.raises(SourceError, match=r"give --allow-backing .*there-too"):
+    with pytest.raises(SourceError, match=r"use --allow-backing .*there-too"):
         read(home, "../there-too/base", "there")
 
 

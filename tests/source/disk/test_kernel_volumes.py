@@ -118,7 +118,7 @@ def test_subvolumes_of_btrfs_are_the_same_through_both(tmp_path, trouble, subvol
     trees = []
     for reader in ("user", "kernel"):
         layer = ImageSpec(str(image), options=(f"subvol={subvolume}",))
-        source = disk_source(str(image), "lab", layer, DiskOptions(reader=reader), system=False)
+        source = disk_source(str(image), "lab", layer, DiskOptions(reader=reader), require_system=False)
         assert f"subvolume {subvolume} in" in source.description
         with source.open(select_all, Faults()) as tree:
             trees.append(tree_snapshot.of_tree(tree))
@@ -340,11 +340,11 @@ def test_without_the_privilege_it_says_what_to_type(tmp_path, system):
         return subprocess.run([*words, *more], capture_output=True, text=True, check=False).stderr
 
     asked = said("--reader=kernel", tmp_path / "root.img")
-    assert f"--reader=kernel mounts {tmp_path}/root.img, which only root can: run the command as root" in asked
+    assert f"--reader=kernel requires root: it mounts {tmp_path}/root.img: run the command as root" in asked
     converted(tmp_path / "root.erofs", "qcow2")
     for disk in ("root.erofs", "root.qcow2"):
         needed = said(tmp_path / disk)
-        assert "an erofs file system, which only the kernel can read; only root can have the kernel mount it" in needed
+        assert "an erofs file system, which only the kernel can read; mounting it requires root" in needed
         assert "run the command as root" in needed
         assert "copies" not in needed
 

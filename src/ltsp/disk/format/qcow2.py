@@ -88,13 +88,13 @@ class Qcow2Header:
             fixed = read_exactly(file, 0, _VERSION_3.size, "the header")
             incompatible, _order, length = _VERSION_3.unpack(fixed)
             if length < _VERSION_3.size or length > 1 << bits:
-                raise FormatError(f"its header has {length} bytes")
+                raise FormatError(f"its header length of {length} bytes is invalid")
             if incompatible & _COMPRESSION and length > _COMPRESSION_AT:
                 compression = read_exactly(file, _COMPRESSION_AT, 1, "the header")[0]
         extensions = _read_extensions(file, length, min(1 << bits, backing_at or 1 << bits))
         _check_features(incompatible, compression, extensions.get(_FEATURE_NAMES, b""))
         if backing_size > _LONGEST_NAME:
-            raise FormatError(f"the name of its backing file has {backing_size} bytes")
+            raise FormatError(f"the name of its backing file is too long: {backing_size} bytes (at most {_LONGEST_NAME})")
         backing = read_exactly(file, backing_at, backing_size, "the backing file's name") if backing_at else b""
         if b"\0" in backing:
             raise FormatError("the name of its backing file is damaged")
@@ -110,7 +110,7 @@ class Qcow2Header:
         if self.has_extended_l2 and self.cluster_bits < 14:
             raise FormatError(f"its cluster size is too small for subclusters: 2^{self.cluster_bits} bytes")
         if self.l1_entries * 8 > _MOST_L1:
-            raise FormatError(f"its L1 table has {self.l1_entries} entries")
+            raise FormatError(f"its L1 table is too large: {self.l1_entries} entries (at most {_MOST_L1 // 8})")
         if self.size >= 1 << 63 or -(-self.size >> covered) > self.l1_entries:
             raise FormatError(f"its L1 table is too small for a disk of {self.size} bytes")
 

@@ -48,7 +48,7 @@ def open_vhd(file: Blocks) -> Blocks:
     if kind != _FIXED:
         raise FormatError(f"its disk type {kind} is invalid")
     if size > file.size - FOOTER_SIZE:
-        raise FormatError(f"it is truncated: the disk has {size} bytes, the file {file.size}")
+        raise FormatError(f"it is truncated: the disk is {size} bytes long, but the file only {file.size}")
     return BlockRange(file, 0, size)
 
 

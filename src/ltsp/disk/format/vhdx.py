@@ -76,7 +76,7 @@ def open_vhdx(file: Blocks) -> tuple[Blocks, int]:
         entry = places[index + index // ratio]
         state = entry & 7
         if state == _PARTIAL:
-            raise FormatError(f"block {index} is in a parent, but the disk has none")
+            raise FormatError(f"block {index} refers to a parent disk, but the image has none")
         if state != _FULL:
             return Extent(length)
         start = entry >> 20 << 20
@@ -113,13 +113,13 @@ def _read_regions(file: Blocks) -> dict[UUID, tuple[int, int]]:
         raise FormatError("both of its region tables are damaged")
     count = int.from_bytes(data[8:12], "little")
     if count > _MOST_REGIONS:
-        raise FormatError(f"its region table has {count} entries")
+        raise FormatError(f"its region table is damaged: it claims {count} entries")
     regions: dict[UUID, tuple[int, int]] = {}
     for index in range(count):
         kind, place, size, required = _REGION.unpack_from(data, 16 + index * _REGION.size)
         name = UUID(bytes_le=kind)
         if required & 1 and name not in {_BAT, _METADATA}:
-            raise SourceError(f"it requires an unknown region ({name})")
+            raise SourceError(f"it uses the unsupported VHDX region {name}", "convert it with qemu-img convert")
         regions.setdefault(name, (place, size))
     return regions
 
@@ -130,7 +130,7 @@ def _read_metadata(file: Blocks, place: int, size: int) -> VhdxMetadata:
         raise FormatError("its metadata is damaged")
     count = int.from_bytes(table[10:12], "little")
     if count > _MOST_ITEMS or 32 + count * _ITEM.size > len(table):
-        raise FormatError(f"its metadata has {count} entries")
+        raise FormatError(f"its metadata is damaged: it claims {count} entries")
     items: dict[UUID, bytes] = {}
     for index in range(count):
         kind, at, length, flags = _ITEM.unpack_from(table, 32 + index * _ITEM.size)
@@ -138,7 +138,7 @@ def _read_metadata(file: Blocks, place: int, size: int) -> VhdxMetadata:
         if name in {_PARAMETERS, _SIZE, _SECTOR}:
             items[name] = read_exactly(file, place + at, min(length, 8), "the metadata")
         elif flags & _REQUIRED_ITEM and name not in _KNOWN:
-            raise SourceError(f"it requires an unknown feature ({name})")
+            raise SourceError(f"it uses the unsupported VHDX feature {name}", "convert it with qemu-img convert")
     if {name: len(item) for name, item in items.items()} != {_PARAMETERS: 8, _SIZE: 8, _SECTOR: 4}:
         raise FormatError("its metadata is incomplete")
     block, flags = struct.unpack("<II", items[_PARAMETERS])

@@ -46,7 +46,7 @@ def replay_log(file: Blocks, identity: UUID, place: int, size: int) -> Blocks:
     Raises FormatError.
     """
     if size % _SECTOR or size > _MOST_LOG:
-        raise FormatError(f"its log has {size} bytes")
+        raise FormatError(f"its log size of {size} bytes is invalid")
     log = read_exactly(file, place, size, "the log")
     entries = _find_active_sequence(log, identity)
     if not entries:

@@ -96,7 +96,7 @@ def open_sparse(file: Blocks) -> Blocks:
 def open_descriptor(file: Blocks, open_sibling: OpenSibling) -> Blocks:
     """A disk of one file or several, from its descriptor. Also raises whatever `open_sibling` raises."""
     if file.size > _LARGEST_DESCRIPTOR:
-        raise FormatError(f"its descriptor has {file.size} bytes")
+        raise FormatError(f"its descriptor is too large: {file.size} bytes")
     extents = VmdkDescriptor.parse(file.read_at(0, file.size)).extents
     if not extents:
         raise FormatError("its descriptor has no extents")
@@ -239,5 +239,5 @@ class VmdkDescriptor:
             parent = printable(settings.get("parentfilenamehint", "another disk"))
             raise SourceError(f"it is a snapshot that depends on {parent}", "merge its snapshots, or make a full clone")
         if len(extents) > _MOST_EXTENTS:
-            raise FormatError(f"its descriptor has {len(extents)} extents")
+            raise FormatError(f"its descriptor lists too many extents: {len(extents)}")
         return cls(settings.get("createtype", ""), tuple(extents))

@@ -47,7 +47,7 @@ class LuksHeader:
     sector: int = 512
     tweak: int = 0
     """The number of the first sector, in units of 512 bytes."""
-    key: int | None = None
+    key_size: int | None = None
     """Size of the volume key in bytes, if the header records it."""
 
     @classmethod
@@ -66,7 +66,7 @@ class LuksHeader:
         if not found.offset:
             raise _unsupported_error("its header is detached: the encrypted data is elsewhere")
         if found.offset >= blocks.size:
-            raise FormatError("its encrypted data is beyond its end")
+            raise FormatError("its encrypted data starts beyond the end of the volume")
         return found
 
     def read_header_area(self, blocks: Blocks) -> bytes:
@@ -75,8 +75,8 @@ class LuksHeader:
 
     def open_decrypted(self, blocks: Blocks, key: bytes) -> DecryptedBlocks:
         """The decrypted content. Raises SourceError if the cipher is not supported."""
-        if self.key not in (None, len(key)):
-            raise FormatError("the size of the key does not match the header")
+        if self.key_size not in (None, len(key)):
+            raise FormatError(f"the key has {len(key)} bytes, but the LUKS header specifies {self.key_size}")
         try:
             decrypt = make_decryptor(self.cipher, key, self.sector)
         except SourceError as error:
@@ -116,7 +116,7 @@ class DecryptedBlocks:
 def _parse_luks1(head: bytes) -> LuksHeader:
     fields = _LUKS1.unpack_from(head)
     name, mode, payload, key, uuid = fields[2], fields[3], fields[5], fields[6], fields[10]
-    return LuksHeader(_decode_text(uuid), f"{_decode_text(name)}-{_decode_text(mode)}", payload * 512, key=key)
+    return LuksHeader(_decode_text(uuid), f"{_decode_text(name)}-{_decode_text(mode)}", payload * 512, key_size=key)
 
 
 def _parse_luks2(blocks: Blocks) -> LuksHeader:

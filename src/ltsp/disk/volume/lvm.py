@@ -141,7 +141,9 @@ def assemble_groups(volumes: Sequence[PhysicalVolume]) -> VolumeGroups:
             newest[uuid] = (sequence, name, group)
     missing: list[str] = []
     if volumes and not newest:
-        faults.append("no physical volume names its volume group: the LVM metadata is damaged, or on another disk")
+        faults.append(
+            "no LVM metadata found on any physical volume: it is damaged, or on another disk (add it with ,disk=FILE)"
+        )
         missing.append("the LVM metadata of its volume group")
     present = {volume.uuid: volume.blocks for volume in volumes}
     found: list[LogicalVolume] = []
@@ -259,7 +261,7 @@ def _map_segments(volume: Section, pvs: _PhysicalVolumes) -> Blocks:
     end = 0
     for start, extent in segments:
         if start != end or not extent.size:
-            raise FormatError("its segments are not consecutive")
+            raise FormatError("its LVM segments are not contiguous")
         end += extent.size
     return chain_extents([extent for _, extent in segments])
 

@@ -31,7 +31,7 @@ def parse(data: bytes) -> Section:
     above: list[Section] = []
     here = root
     key = ""
-    items: list[int | str] | None = None
+    values: list[int | str] | None = None
     expected = ""
     """`=` after a `=`: a value must follow."""
     at = 0
@@ -47,17 +47,17 @@ def parse(data: bytes) -> Section:
             here = above.pop()
         elif sign == "=" and key and not expected:
             expected = sign
-        elif sign == "[" and expected and items is None:
-            items = []
-        elif sign == "]" and items is not None:
-            here[key] = items
-            key, expected, items = "", "", None
-        elif sign == "," and items is not None:
+        elif sign == "[" and expected and values is None:
+            values = []
+        elif sign == "]" and values is not None:
+            here[key] = values
+            key, expected, values = "", "", None
+        elif sign == "," and values is not None:
             pass
         elif sign:
             raise FormatError("the LVM metadata is damaged: syntax error")
-        elif items is not None:
-            items.append(_parse_value(match))
+        elif values is not None:
+            values.append(_parse_value(match))
         elif expected:
             here[key] = _parse_value(match)
             key, expected = "", ""
@@ -65,15 +65,15 @@ def parse(data: bytes) -> Section:
             raise FormatError("the LVM metadata is damaged: a key has no value")
         else:
             key = match["word"].decode()
-    if above or key or items is not None or not _REST.match(data, at):
+    if above or key or values is not None or not _REST.match(data, at):
         raise FormatError("the LVM metadata is damaged: unexpected end")
     return root
 
 
 def _parse_value(match: re.Match[bytes]) -> int | str:
-    text = match["text"]
-    if text is not None:
-        return decode(_ESCAPED.sub(rb"\1", text))
+    quoted = match["text"]
+    if quoted is not None:
+        return decode(_ESCAPED.sub(rb"\1", quoted))
     word: bytes = match["word"]
     try:
         return int(word[:20])

@@ -24,7 +24,11 @@ _NEW: Final = struct.Struct("<4xII4x16s32sQiIQIIi 28x QQQQIxxxx16s 8x QQQII")
 _MOST_ROLES: Final = 1920
 _REBUILT, _RESHAPED = 2, 4
 _SPARE: Final = 0xFFFF
-_NO_DATA: Final = {_SPARE: "it is a spare", 0xFFFE: "it failed", 0xFFFD: "it is a journal"}
+_NO_DATA: Final = {
+    _SPARE: "it is a RAID spare",
+    0xFFFE: "it is marked as a failed RAID disk",
+    0xFFFD: "it is a RAID journal",
+}
 """Roles of members without the data."""
 _LEVELS: Final = {-1: "linear", 0: "RAID0", 1: "RAID1", 4: "RAID4", 5: "RAID5", 6: "RAID6", 10: "RAID10"}
 
@@ -73,11 +77,11 @@ def _read_version_1(blocks: Blocks, place: int, version: str) -> MdMember | None
     role = int.from_bytes(data[256 + 2 * number : 258 + 2 * number], "little") if number < roles else _SPARE
     fault = _describe_fault(level, role)
     if features & _REBUILT:
-        fault = fault or "it is being rebuilt"
+        fault = fault or "its rebuild is unfinished: let it finish, then try again"
     if features & _RESHAPED:
-        fault = fault or "it is being reshaped"
+        fault = fault or "its reshape is unfinished: let it finish, then try again"
     if not 0 < size <= data_size:
-        fault = fault or "its size is invalid"
+        fault = fault or "the data size in its RAID superblock is invalid"
     return MdMember(
         _format_uuid(identity), decode(name.partition(b"\0")[0]), version, _LEVELS.get(level, f"level {level}"),
         data_at * SECTOR, size * SECTOR, events, fault,
@@ -114,7 +118,7 @@ def _read_version_0(blocks: Blocks) -> MdMember | None:
     low, high = struct.unpack_from("<II", data, 156)
     fault = _describe_fault(level, 0)
     if level == 1 and (state & 1 or not state & 4):
-        fault = "it failed" if state & 1 else "it is a spare or being rebuilt"
+        fault = "it is marked as a failed RAID disk" if state & 1 else "it is a RAID spare, or its rebuild is unfinished"
     if size << 10 > place:
         return None
     identity = struct.pack(">4I", first, *others)

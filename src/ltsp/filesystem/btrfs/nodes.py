@@ -61,7 +61,7 @@ class NodeReader:
         Raises FormatError. Keys must ascend from item to item, so that a looping tree ends.
         """
         if root.level >= _DEEPEST:
-            raise FormatError(f"a tree has {root.level} levels")
+            raise FormatError(f"a btrfs tree is damaged: it has {root.level} levels")
         node = self._read_node(root)
         path: list[tuple[BtrfsNode, int]] = []
         last: Key = (-1, 0, 0)
@@ -75,7 +75,7 @@ class NodeReader:
                     if key >= end:
                         return
                     if key <= last:
-                        raise FormatError("a tree is damaged: its keys do not ascend")
+                        raise FormatError("a btrfs tree is damaged: its keys are out of order")
                     last = key
                     place, size = node.items[index]
                     yield key, node.data[place : place + size]
@@ -90,13 +90,13 @@ class NodeReader:
                 return
             above, index = path[-1]
             if above.keys[index] < last:
-                raise FormatError("a tree is damaged: its keys do not ascend")
+                raise FormatError("a btrfs tree is damaged: its keys are out of order")
             node = self._read_node(above.below[index])
 
     def find_floor(self, root: TreeRoot, key: Key) -> Key | None:
         """The greatest key in a tree up to this one. Raises FormatError."""
         if root.level >= _DEEPEST:
-            raise FormatError(f"a tree has {root.level} levels")
+            raise FormatError(f"a btrfs tree is damaged: it has {root.level} levels")
         node = self._read_node(root)
         while True:
             index = bisect_right(node.keys, key) - 1

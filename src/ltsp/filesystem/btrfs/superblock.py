@@ -132,7 +132,7 @@ class BtrfsSuperblock:
         if found.devices != 1:
             raise SourceError(
                 f"the btrfs file system spans {found.devices} devices, but only one can be read",
-                "mount all of them, and pass the mount point",
+                "mount all of them, and run ltsp image on the mount point",
             )
         return found
 
@@ -164,7 +164,7 @@ class ChunkMap:
             _, kind, start = _KEY.unpack_from(packed, at)
             at += _KEY.size
             if kind != _CHUNK_ITEM:
-                raise FormatError("the chunks of the superblock are damaged")
+                raise FormatError("the btrfs system chunk array (in the superblock) is damaged")
             stripes = self.add(start, packed[at:])
             at += _CHUNK.size + stripes * _STRIPE.size
 
@@ -178,15 +178,15 @@ class ChunkMap:
             if kind >> bit & 1:
                 raise SourceError(
                     f"the btrfs profile {name} is not supported",
-                    "mount it, and pass the mount point",
+                    "mount it, and run ltsp image on the mount point",
                 )
         if count != (2 if kind & _DUPLICATE else 1) or not length:
-            raise FormatError(f"the chunk at {start} is damaged: {count} stripes")
+            raise FormatError(f"the btrfs chunk at {start} is damaged: it has {count} stripes")
         copies = []
         for number in range(count):
             device, place, _ = _STRIPE.unpack_from(item, _CHUNK.size + number * _STRIPE.size)
             if device != self.device or place + length > self.size:
-                raise FormatError(f"the chunk at {start} is damaged: it is outside of the volume")
+                raise FormatError(f"the btrfs chunk at {start} is damaged: it is outside of the volume")
             copies.append(place)
         index = bisect_right(self._starts, start)
         if index and self._starts[index - 1] == start:
@@ -207,4 +207,4 @@ class ChunkMap:
             chunk = self._chunks[index]
             if address + size <= chunk.start + chunk.length:
                 return tuple(copy + address - chunk.start for copy in chunk.copies)
-        raise FormatError(f"{size} bytes at address {address} are not in a chunk")
+        raise FormatError(f"no btrfs chunk contains the {size} bytes at address {address}")

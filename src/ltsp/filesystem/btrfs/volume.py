@@ -61,7 +61,7 @@ def open(blocks: Blocks) -> Btrfs:  # noqa: A001 - every file system module has 
         superblock = BtrfsSuperblock.parse(blocks.read_at(PLACE, SIZE))
         if superblock.device_size > blocks.size:
             raise FormatError(
-                f"the btrfs file system has {superblock.device_size} bytes, but the volume only {blocks.size}",
+                f"the btrfs file system is {superblock.device_size} bytes long, but the volume only {blocks.size}",
                 "copy it again: it is truncated",
             )
         if superblock.log_root:
@@ -69,7 +69,7 @@ def open(blocks: Blocks) -> Btrfs:  # noqa: A001 - every file system module has 
                 "the btrfs file system was not cleanly unmounted: its log has changes that have not been replayed",
                 "shut down its machine, or mount and unmount it (or a copy) once",
             )
-        chunks = ChunkMap(superblock.device, blocks.size)
+        chunks = ChunkMap(superblock.device_id, blocks.size)
         chunks.add_system_chunks(superblock.system_chunks)
         nodes = NodeReader(blocks, superblock, chunks)
         chunk_root = TreeRoot(superblock.chunk_root, superblock.chunk_root_level, superblock.chunk_root_generation)
@@ -282,6 +282,6 @@ def _pack_number(tree: int, inode: int) -> int:
 
 def _read_target(content: BtrfsContent) -> bytes:
     if content.size > _LONGEST_TARGET:
-        raise FormatError(f"it is a symbolic link whose target has {content.size} bytes")
+        raise FormatError(f"its target is too long for a symbolic link: {content.size} bytes (at most {_LONGEST_TARGET})")
     with content.open() as stream:
         return stream.read(content.size)

@@ -97,8 +97,8 @@ class ExtInode:
     """Bytes allocated on disk."""
     map: bytes
     """The 60 bytes with the block map or the inline content."""
-    attributes: int
-    """The attribute block, or 0."""
+    attribute_block: int
+    """0 if there is none."""
     rest: bytes
     """The area after the record and its extra fields, with attributes."""
     seed: int | None
@@ -142,7 +142,7 @@ class ExtInode:
             flags=flags,
             stored=blocks * (block_size if flags & HUGE else 512),
             map=mapped,
-            attributes=attributes | attributes_high << 32,
+            attribute_block=attributes | attributes_high << 32,
             rest=raw[_EXTRA_AT + extra :] if extra else b"",
             seed=seed,
             number=number,

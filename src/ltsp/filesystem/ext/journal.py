@@ -106,7 +106,7 @@ class _Journal:
         if features & ~_KNOWN:
             raise SourceError(f"the journal of the file system has unknown features: 0x{features & ~_KNOWN:x}", REMEDY)
         if features & _ASYNC and not features & (_CSUM_2 | _CSUM_3):
-            raise SourceError("the journal of the file system uses journal_async_commit", REMEDY)
+            raise SourceError("the journal of the file system uses journal_async_commit, which is not supported", REMEDY)
         seed = 0
         if features & (_CSUM_2 | _CSUM_3):
             if crc32c(raw[:0xFC] + bytes(4) + raw[0x100:1024]) != int.from_bytes(raw[0xFC:0x100], "big"):
@@ -139,7 +139,7 @@ class _Journal:
                 if block in revoked and transaction <= revoked[block]:
                     continue
                 if block >= block_count:
-                    raise _damage_error(f"it refers to block {block} of {block_count}")
+                    raise _damage_error(f"it refers to block {block}, but the file system has only {block_count}")
                 place = self._locate_block(self._wrap(at + number))
                 self._check_data_block(place, transaction, checksum)
                 moved[block] = (place, bool(flags & _ESCAPED))
@@ -186,7 +186,7 @@ class _Journal:
         used = int.from_bytes(data[12:16], "big")
         size = 8 if self.features & _BITS_64 else 4
         if used > self.block_size - (_TAIL if self._has_checksums else 0):
-            raise _damage_error(f"a revoke block has {used} bytes")
+            raise _damage_error(f"a revoke block claims {used} bytes")
         for at in range(16, used - size + 1, size):
             yield int.from_bytes(data[at : at + size], "big")
 
@@ -220,7 +220,7 @@ class _Journal:
             data = self._read_block(self.fast.start)
             tag, _, _, transaction = struct.unpack_from("<HHII", data)
             if tag == _FAST_HEAD and transaction == following & 0xFFFFFFFF:
-                raise SourceError("the journal of the file system ends in fast commits", REMEDY)
+                raise SourceError("the journal of the file system contains fast commits, which are not supported", REMEDY)
 
     def _wrap(self, at: int) -> int:
         return at if at < self.end else at - (self.end - self.first)

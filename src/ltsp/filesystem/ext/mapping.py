@@ -124,7 +124,7 @@ class ExtBlockMap:
 
     def _check_blocks(self, block: int, count: int) -> None:
         if block <= self.first or block + count > self.end:
-            raise FormatError(f"its block map is damaged: block {block} of {self.end}")
+            raise FormatError(f"its block map is damaged: block {block} is outside of the file system ({self.end} blocks)")
 
 
 def _check_tail(node: bytes, seed: int) -> None:

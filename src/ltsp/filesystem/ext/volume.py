@@ -53,7 +53,7 @@ def open(blocks: Blocks) -> Ext:  # noqa: A001 - every file system module has a 
         superblock = ExtSuperblock.parse(blocks.read_at(PLACE, SIZE))
         if superblock.block_count * superblock.block_size > blocks.size:
             raise FormatError(
-                f"the {superblock.kind} file system has {superblock.block_count * superblock.block_size} bytes, "
+                f"the {superblock.kind} file system is {superblock.block_count * superblock.block_size} bytes long, "
                 f"but the volume only {blocks.size}",
                 "copy it again: it is truncated, or the volume was shrunk without its file system",
             )
@@ -129,7 +129,7 @@ class Ext:
         found = self.superblock
         if not found.journal_inode:
             raise SourceError(
-                f"the {found.kind} file system was not unmounted, and its journal is on another device", REMEDY
+                f"the {found.kind} file system was not cleanly unmounted, and its journal is on another device", REMEDY
             )
         record = self._read_inode(found.journal_inode)
         runs = self.inode_runs(record)
@@ -182,7 +182,7 @@ class Ext:
             return
         if record.size > self.blocks.size:
             raise FormatError(f"its size is invalid for a directory: {record.size} bytes")
-        limits.read(record.size)
+        limits.count_directory_bytes(record.size)
         for start, place, length in self.inode_runs(record):
             end = min(length, record.size - start)
             for passed in range(0, end, _READ_AT_ONCE):
@@ -197,7 +197,7 @@ class Ext:
         if record.flags & inode.INLINE_DATA:
             data = (record.map + rest)[: record.size]
             if len(data) < record.size:
-                raise FormatError(f"inode {number} has only {len(data)} of {record.size} bytes")
+                raise FormatError(f"the inline data of inode {number} is truncated: {len(data)} of {record.size} bytes")
             return Bytes(data)
         if record.size >> 32 >= self.superblock.block_size:
             raise FormatError(f"inode {number} has an invalid size: {record.size} bytes")
@@ -210,7 +210,7 @@ class Ext:
                 "it is encrypted (fscrypt)", "unlock it on its own system and copy it from there, or exclude it"
             )
         if record.size > _LONGEST_TARGET:
-            raise FormatError(f"it is a symbolic link whose target has {record.size} bytes")
+            raise FormatError(f"its target is too long for a symbolic link: {record.size} bytes (at most {_LONGEST_TARGET})")
         if record.flags & inode.INLINE_DATA:
             return (record.map + rest)[: record.size]
         if record.size < len(record.map):
@@ -219,14 +219,14 @@ class Ext:
 
     def _read_attributes(self, record: ExtInode) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
-        if record.attributes:
+        if record.attribute_block:
             found.update(self._read_xattr_block(record))
         if record.rest:
             found.update(collect_attributes(record.ibody_xattrs(partial(self._read_large_value, record))))
         return found
 
     def _read_xattr_block(self, record: ExtInode) -> tuple[tuple[bytes, bytes], ...]:
-        block = record.attributes
+        block = record.attribute_block
         known = self._attributes.get(block)
         if known is None:
             size = self.superblock.block_size

@@ -77,7 +77,7 @@ class _IsoContent:
     def open(self) -> AbstractContextManager[Stream]:
         if self.compressed:
             raise SourceError(
-                "a file of the ISO 9660 file system is compressed (zisofs)", "mount it, and pass the mount point"
+                "a file of the ISO 9660 file system is compressed (zisofs)", "mount it, and run ltsp image on the mount point"
             )
         return nullcontext(ExtentStream(map_runs(self.blocks, self.size, self.runs)))
 
@@ -138,17 +138,17 @@ class Iso:
                 size = sum(length for _, _, length in found.runs)
                 for _, place, length in found.runs:
                     if length and place + length > self.blocks.size:
-                        raise FormatError(f"its content at {place} extends beyond the end ({self.blocks.size} bytes)")
+                        raise FormatError(f"its content at {place} extends beyond the end of the volume ({self.blocks.size} bytes)")
                 return make_node(
                     more.mode, metadata, content=_IsoContent(self.blocks, size, found.runs, more.compressed)
                 )
             case stat.S_IFDIR:
-                raise FormatError("it is a directory stored as a file")
+                raise FormatError("its record is damaged: it has the mode of a directory, but is not marked as one")
         return make_node(more.mode, metadata, target=more.target, device=more.device)
 
     def entries(self, number: int, limits: FilesystemLimits) -> Iterator[tuple[bytes, int]]:
         block, size = self._directories.pop(number)
-        limits.read(size)
+        limits.count_directory_bytes(size)
         pending: list[IsoRecord] = []
         for record in self._read_records(block, size):
             if record.name in {b"\0", b"\1"} or record.flags & ASSOCIATED:

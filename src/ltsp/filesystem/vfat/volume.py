@@ -129,7 +129,7 @@ class Vfat:
             runs: list[DataRun] = [(0, base, len(data))]
         else:
             runs = self.runs(cluster, None)
-            limits.read(runs[-1][0] + runs[-1][2])
+            limits.count_directory_bytes(runs[-1][0] + runs[-1][2])
             data = read_runs(self.blocks, runs[-1][0] + runs[-1][2], runs)
         name = LongName()
         for at in range(0, len(data), 32):
@@ -143,7 +143,7 @@ class Vfat:
                 name.add(entry)
                 continue
             short, attributes, case, _, high, time, date, low, size = _ENTRY.unpack(entry)
-            shown = name.of(short) or short_name(short, case)
+            shown = name.match_short_name(short) or short_name(short, case)
             name = LongName()
             if attributes & _LABEL or short[:2] in {b". ", b".."}:
                 continue
@@ -261,7 +261,7 @@ class BootSector:
             raise FormatError("the boot sector of the vfat file system is damaged")
         if total * sector > volume:
             raise FormatError(
-                f"the vfat file system has {total * sector} bytes, but the volume only {volume}",
+                f"the vfat file system is {total * sector} bytes long, but the volume only {volume}",
                 "copy it again: it is truncated",
             )
         extended = 66 if wide else 38
@@ -307,7 +307,7 @@ class LongName:
         self.parts.insert(0, b"".join(entry[part] for part in _PARTS))
         self.expected -= 1
 
-    def of(self, short: bytes) -> bytes:
+    def match_short_name(self, short: bytes) -> bytes:
         """The name, if it is complete and belongs to this short name; else empty."""
         if not self.parts or self.expected or _checksum(short) != self.checksum:
             return b""

@@ -37,7 +37,7 @@ def read_attributes(blocks: Blocks, superblock: XfsSuperblock, fork: Fork) -> di
     """
     if fork.format == ForkFormat.LOCAL:
         found = _parse_shortform(fork.data)
-    elif fork.extents:
+    elif fork.extent_count:
         found = _AttributeLeaves(blocks, superblock, runs(blocks, superblock, fork)).read_all()
     else:
         found = iter(())

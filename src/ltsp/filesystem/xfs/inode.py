@@ -43,8 +43,7 @@ class Fork:
 
     format: int
     data: bytes
-    extents: int
-    """Number of extents."""
+    extent_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +132,16 @@ def runs(blocks: Blocks, superblock: XfsSuperblock, fork: Fork) -> list[DataRun]
 
 def _read_records(blocks: Blocks, superblock: XfsSuperblock, fork: Fork) -> Iterator[tuple[int, int]]:
     if fork.format == ForkFormat.EXTENTS:
-        size = fork.extents * _RECORD.size
+        size = fork.extent_count * _RECORD.size
         if size > len(fork.data):
-            raise FormatError(f"its inode claims {fork.extents} extents")
+            raise FormatError(f"its inode claims {fork.extent_count} extents")
         yield from _RECORD.iter_unpack(fork.data[:size])
         return
     if fork.format != ForkFormat.TREE:
         raise FormatError(f"its fork format {fork.format} is invalid")
     level, count = struct.unpack_from(">HH", fork.data)
     if not 0 < level <= _DEEPEST:
-        raise FormatError(f"its extent tree has {level} levels")
+        raise FormatError(f"its extent tree is damaged: it has {level} levels")
     pending = [(block, level - 1) for block in _parse_pointers(fork.data, 4, count)]
     header = _HEADER_SIZE[superblock.version]
     while pending:

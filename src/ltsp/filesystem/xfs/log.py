@@ -27,7 +27,7 @@ def check_clean(blocks: Blocks, superblock: XfsSuperblock) -> None:
     if not superblock.log_start:
         raise SourceError(
             "cannot check whether the xfs file system was unmounted: its log is on another device",
-            "mount it with its log, and pass the mount point",
+            "mount it with its log, and run ltsp image on the mount point",
         )
     start = superblock.locate_blocks(superblock.log_start, superblock.log_blocks)
     log = _XfsLog(blocks, start, superblock.log_blocks * superblock.block_size // _BLOCK)

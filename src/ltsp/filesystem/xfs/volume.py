@@ -51,7 +51,7 @@ def open(blocks: Blocks) -> Xfs:  # noqa: A001 - every file system module has a 
         size = superblock.block_count * superblock.block_size
         if size > blocks.size:
             raise FormatError(
-                f"the xfs file system has {size} bytes, but the volume only {blocks.size}",
+                f"the xfs file system is {size} bytes long, but the volume only {blocks.size}",
                 "copy it again: it is truncated",
             )
         log.check_clean(blocks, superblock)
@@ -137,14 +137,14 @@ class Xfs:
             return directory.parse_shortform_entries(record.content.data[: record.size], found.typed)
         mapped = runs(self.blocks, found, record.content)
         # Files may share extents, directories may not.
-        limits.read(sum(length for _, _, length in mapped))
+        limits.count_directory_bytes(sum(length for _, _, length in mapped))
         return directory.read_entries(self.blocks, mapped, found.directory_block, found.typed)
 
     def _make_content(self, record: XfsInode) -> Content:
         if record.realtime and record.size:
             raise SourceError(
                 f"inode {record.number} is on the realtime device of the xfs file system",
-                "mount it with that device, and pass the mount point",
+                "mount it with that device, and run ltsp image on the mount point",
             )
         if record.size >= _LARGEST_FILE:
             raise FormatError(f"inode {record.number} has an invalid size: {record.size} bytes")
@@ -155,7 +155,7 @@ class Xfs:
 
     def _read_target(self, record: XfsInode) -> bytes:
         if record.size > _LONGEST_TARGET:
-            raise FormatError(f"it is a symbolic link whose target has {record.size} bytes")
+            raise FormatError(f"its target is too long for a symbolic link: {record.size} bytes (at most {_LONGEST_TARGET})")
         if record.content.format == ForkFormat.LOCAL:
             return record.content.data[: record.size]
         header = _TARGET_HEADER if self.superblock.version == 5 else 0

@@ -96,7 +96,7 @@ attach_http() {
     size=$((${bytes%???} + 1))
     available=$(awk '$1 == "MemAvailable:" { print $2 }' "$PROC/meminfo")
     if [ $((size + SYSTEM_KIB)) -gt "$available" ]; then
-        fatal "the image has $((size / 1024)) MiB, but this computer has only $((available / 1024)) MiB of free memory" \
+        fatal "the image is $((size / 1024)) MiB, but this computer has only $((available / 1024)) MiB of free memory" \
             "boot by NFS or NBD, or add $(((size + SYSTEM_KIB - available) / 1024 + 1)) MiB of memory"
     fi
     mount -t tmpfs -o "nosuid,nodev,noexec,size=$((available - SYSTEM_KIB))k" tmpfs "$SOURCE"

@@ -14,7 +14,7 @@ configure() {
     case $? in
     0) ;;
     3) give_up ;; # the cause has been printed
-    *) fatal 'the configuration could not be laid over the image' 'read the lines above; run on the server: ltsp initrd' ;;
+    *) fatal "cannot apply the site's configuration" 'read the lines above; run on the server: ltsp initrd' ;;
     esac
     umount "$RUN/ltsp/client"
     rmdir "$RUN/ltsp/client"

@@ -50,7 +50,7 @@ check_settings() {
     [ -n "$ROOT" ] ||
         fatal 'no ltsp.root= on the kernel command line' 'update the menu: ltsp ipxe'
     case $ROOT in
-    *[!A-Za-z0-9._~%+@:/\!?=\&-]*) fatal "ltsp.root contains an invalid character: $ROOT" 'correct it in the menu' ;;
+    *[!A-Za-z0-9._~%+@:/\!?=\&-]*) fatal "ltsp.root has an invalid character: $ROOT" 'correct ltsp.root= in the menu' ;;
     nfs://*/* | nbd://?*/* | file:/* | http://?*/* | https://?*/*) ;;
     *) fatal "ltsp.root is not a supported URL: $ROOT" 'use nfs://, nbd://, http://, https:// or file:/' ;;
     esac
@@ -60,13 +60,13 @@ check_settings() {
     case ${#SHA256}:$ROOT in
     0:https:*) fatal 'https needs ltsp.sha256=' 'give the checksum: certificates are not checked here' ;;
     0:* | 64:*) ;;
-    *) fatal "ltsp.sha256 has ${#SHA256} digits" 'give all 64 digits' ;;
+    *) fatal "ltsp.sha256 has ${#SHA256} digits, not 64" 'give all 64 digits' ;;
     esac
     case ${OVERLAY%[%kKmMgG]} in
     '' | *[!0-9]*) fatal "ltsp.overlay is not a size: $OVERLAY" 'give a percentage or a size, such as 80% or 512M' ;;
     esac
     case $SERVER in
-    *[!A-Za-z0-9.:-]*) fatal "ltsp.server is not an address: $SERVER" 'correct it in the menu' ;;
+    *[!A-Za-z0-9.:-]*) fatal "ltsp.server is not an address: $SERVER" 'correct ltsp.server= in the menu' ;;
     esac
 }
 

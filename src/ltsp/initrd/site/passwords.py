@@ -77,11 +77,11 @@ def _match_accounts(expression: str, accounts: Accounts) -> list[str]:
     if is_plain or expression in accounts.people | accounts.others:
         return [expression]
     if len(expression) > _LONGEST or not _EXPRESSION.fullmatch(_CLASS.sub("", expression)):
-        raise ValueError(f"{expression[:_LONGEST]!a} is not a regular expression for names")
+        raise ValueError(f"{expression[:_LONGEST]!a} is not a regular expression for user names")
     try:
         pattern = re.compile(_CLASS.sub(lambda match: _CLASSES.get(match[1], ""), expression))
     except re.error as error:
-        raise ValueError(f"{expression!a} is not a regular expression for names: {error}") from None
+        raise ValueError(f"{expression!a} is not a regular expression for user names: {error}") from None
     return sorted(name for name in accounts.people if pattern.fullmatch(name))
 
 

@@ -43,7 +43,7 @@ def one_line(value: str) -> str:
         raise ValueError("has more than one line")
     for character in value:
         if 0xDC80 <= ord(character) <= 0xDCFF:
-            raise ValueError("is not UTF-8")
+            raise ValueError("is not valid UTF-8")
         if not character.isprintable() and character != "\t":
             raise ValueError(f"contains the character {character!a}")
     return value
@@ -147,7 +147,7 @@ def crontab_line(value: str) -> str:
                 "is not a crontab line: five time fields, a user and a command, such as 30 15 * * * root poweroff"
             )
         if not _USER.fullmatch(fields[times]):
-            raise ValueError(f"has {fields[times]!a} in place of the user")
+            raise ValueError(f"has {fields[times]!a} as its user, which is not an account name")
     return line
 
 
@@ -160,7 +160,7 @@ def unit_words(value: str) -> tuple[str, ...]:
     words = value.split()
     for word in words:
         if not _UNIT.fullmatch(word):
-            raise ValueError(f"{word!a} is not a service name")
+            raise ValueError(f"{word!a} is not a unit name")
     return tuple(words)
 
 

@@ -167,7 +167,7 @@ def spill_to_host(content: Content) -> Iterator[str]:
             _copy(content, copy.fileno())
         except OSError as error:
             raise SourceError(
-                f"cannot copy a file in it: {error.strerror}", "set TMPDIR to a directory with enough free space"
+                f"cannot copy a file of the source to a temporary file: {error.strerror}", "set TMPDIR to a directory with enough free space"
             ) from error
         yield f"/proc/self/fd/{copy.fileno()}"
 

@@ -79,7 +79,7 @@ def _take_lock(
     """Take the lock until `held` closes; returns why that is not possible, or empty."""
     if lock.method is _LockMethod.EXISTENCE:
         _wait_for_lock(lambda: not _may_exist(root, lock.path), lambda: None, lock, until, waiting)
-        return "it can only be watched"
+        return "the lock is a file that exists while pacman runs, so ltsp can only wait until it is gone"
     try:
         descriptor = root.follow_file(encode(lock.path))
     except OSError as error:

@@ -91,7 +91,7 @@ class DiskSource(ClosedSource):
         Raises LtspError.
         """
         if self.options.reader == "kernel" and not may_mount():
-            what = f"--reader=kernel mounts {printable(self.path)}, which only root can"
+            what = f"--reader=kernel requires root: it mounts {printable(self.path)}"
             raise SourceError(what, f"{BY_ROOT}, or omit --reader=kernel")
         with ExitStack() as opened:
             process = opened.enter_context(self._start_reader(started))
@@ -254,12 +254,12 @@ def _sibling_path(path: str, other: str) -> str:
 
 def _check_distinct(paths: Sequence[str], disks: Sequence[BinaryIO]) -> None:
     """Raises SourceError if a disk is given twice: everything on it would appear twice."""
-    seen: set[tuple[int, int]] = set()
+    identities: set[tuple[int, int]] = set()
     for path, file in zip(paths, disks, strict=True):
         status = os.fstat(file.fileno())
-        if (status.st_dev, status.st_ino) in seen:
+        if (status.st_dev, status.st_ino) in identities:
             raise SourceError(f"{printable(path)} is given twice", "name each disk once")
-        seen.add((status.st_dev, status.st_ino))
+        identities.add((status.st_dev, status.st_ino))
 
 
 def _is_compressed(file: BinaryIO) -> bool:
@@ -287,6 +287,8 @@ def disk_source(
     subvolume = next((each.removeprefix(SUBVOLUME) for each in image_spec.options if each.startswith(SUBVOLUME)), "")
     others = [each for each in image_spec.options if not each.startswith(SUBVOLUME)]
     choice = SystemChoice(image_spec.partition, subvolume, holding)
-    warnings = (f"{printable(path)} is not mounted: {printable(','.join(others))} has no effect",) if others else ()
+    listed = printable(",".join(others))
+    warning = f"mount options for {printable(path)} have no effect, because it is not mounted: {listed}"
+    warnings = (warning,) if others else ()
     source = DiskSource(name, path, image_spec.disks, choice, system, image_spec.fstype, options, warnings=warnings)
     return source.inspect(keep, started)

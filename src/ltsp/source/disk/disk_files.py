@@ -81,7 +81,7 @@ class DiskFiles:
         if where != home and not any(where == root or where.startswith(root.rstrip(b"/") + b"/") for root in roots):
             raise SourceError(
                 f"it needs {printable(name)}, which is outside its directory",
-                f"to allow that, give --allow-backing {printable(decode(where))}",
+                f"to allow that directory, use --allow-backing {printable(decode(where))}",
             )
 
     def _add(self, path: str, descriptor: int, kinds: Sequence[object]) -> BinaryIO:
@@ -100,7 +100,10 @@ class DiskFiles:
         user = find_writer(descriptor)
         use = describe_writer(user) if user is not None else _describe_kernel_use(descriptor)
         if use:
-            raise LockHeld(f"{printable(path)} is in use: {use}", "stop it first, or give --force")
+            raise LockHeld(
+                    f"{printable(path)} is in use: {use}",
+                    "shut down the machine that uses it or unmount it, or read it anyway with --force",
+                )
 
     def are_unchanged(self) -> bool:
         """Whether they are as when they were opened, and still at their paths, for a use of them that begins now.

@@ -35,7 +35,7 @@ SECTOR: Final = 512
 """Bytes; the size of a device is a multiple."""
 _MODULES: Final = {"iso9660": "isofs"}
 """Kernel modules whose name differs from that of the file system."""
-_ROOT_ONLY: Final = "only root can have the kernel mount it"
+_ROOT_ONLY: Final = "mounting it requires root"
 _ATTRIBUTES: Final = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _NOT_ALLOWED: Final = frozenset({errno.EPERM, errno.EACCES})
 _HAS_A_LOG: Final = {probe.BTRFS: frozenset({errno.EROFS, errno.EIO})}

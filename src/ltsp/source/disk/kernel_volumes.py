@@ -124,8 +124,10 @@ class KernelVolumes:
         if driver is None:
             given = self.fstype not in ("", "auto")
             what = f"the kernel cannot mount fstype={printable(self.fstype)}" if given else ""
-            hint = "" if what else probe.get_remedy(volume.kind)
-            raise SourceError(what or f"it holds {probe.describe_kind(volume.kind)}", hint)
+            hint = "omit fstype=" if what else probe.get_remedy(volume.kind)
+            raise SourceError(
+                what or f"it holds {probe.describe_kind(volume.kind)}, which the kernel cannot mount", hint
+            )
         check_may_mount()
         place = self._locate(number, volume)
         if place is not None:

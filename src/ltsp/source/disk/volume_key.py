@@ -57,11 +57,12 @@ def find_volume_key(header: bytes, key_file: str) -> bytes:
             )
         except ProgramTimeout as error:
             raise FormatError(
-                f"cryptsetup did not finish trying its key slots within {_SECONDS} seconds", _BY_HAND
+                f"cryptsetup did not finish trying the key slots within {_SECONDS} seconds", _BY_HAND
             ) from error
     if done.status == _NO_KEY:
         raise SourceError(
-            f"the key in {printable(key_file)} matches none of its key slots", "choose another file with --key-file"
+            f"the key in {printable(key_file)} matches none of the volume's key slots",
+            "choose another file with --key-file",
         )
     if done.status:
         # For example a key slot that needs more memory, which not every release reports.

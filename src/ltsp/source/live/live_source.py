@@ -39,7 +39,7 @@ class LiveSource(SourceWrapper):
     """None if not known before the work; then it may also be an ordinary system."""
     inner_path: str = ""
     """The path of the system's file or uppermost layer, or of a directory, if the user gave it."""
-    archive: bool = False
+    is_archive: bool = False
     """Whether the carrier is an archive, in which a disk may be anywhere."""
     warnings: tuple[str, ...] = ()
     own_rule: str = ""
@@ -92,7 +92,7 @@ class LiveSource(SourceWrapper):
         with ExitStack() as opened:
             tops = _LOOKED_INTO | (KernelRule.parse(self.own_rule).top_directories if self.own_rule else set())
             # The selection applies to the system inside, not to the medium.
-            wanted = select_all if self.inner_path or self.archive else _include_medium(selection, tops)
+            wanted = select_all if self.inner_path or self.is_archive else _include_medium(selection, tops)
             medium = opened.enter_context(self.base.open(wanted, faults))
             yield self._open_system(medium, faults, opened).select(selection)
 
@@ -103,7 +103,7 @@ class LiveSource(SourceWrapper):
             return medium
         carried = LiveMedium.of(medium)
         if carried is None:
-            return self._open_disk(medium, faults, opened) if self.archive else medium
+            return self._open_disk(medium, faults, opened) if self.is_archive else medium
         if not carried.chosen:
             raise carried.ambiguous_error(printable(self.written))
         return self._open_layers(medium, carried.chosen, faults, opened)
@@ -144,7 +144,7 @@ class LiveSource(SourceWrapper):
                 systems = f"; it has {live_medium.format_paths(there.systems)}" if there else ""
                 raise SourceError(
                     f"{printable(path)} not found in {printable(self.base.description)}{systems}",
-                    "parts after the first are absolute paths, or paths inside the parts before them",
+                    "check the path: it is looked up in the parts before this one",
                 )
 
 

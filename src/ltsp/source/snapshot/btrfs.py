@@ -156,12 +156,12 @@ def _snapshot_subvolume(
         else:
             subvolume, kind, against = _find_subvolume_id(name, place), "btrfs", ""
         nested |= {each.path: each.subvolume for each in btrfs.list_nested(origin)}
-    above = part.inner + b"/" if part.inner else b""
+    prefix = part.inner + b"/" if part.inner else b""
     below = part.path and part.path + "/"
     parts = [
-        _Subvolume(below + decode(path.removeprefix(above)), number, b"")
+        _Subvolume(below + decode(path.removeprefix(prefix)), number, b"")
         for path, number in nested.items()
-        if path.startswith(above)
+        if path.startswith(prefix)
     ]
     return _SnapshotResult(subvolume, device, kind, against, parts)
 
@@ -232,13 +232,16 @@ def _open_snapshot_dir(top: int, opened: ExitStack) -> int:
     try:
         return _open_directory(_SNAPSHOT_DIR, top, opened)
     except NotADirectoryError as error:
-        raise SourceError(f"{SNAPSHOT_DIR} at the top of its btrfs is not a directory") from error
+        raise SourceError(f"{SNAPSHOT_DIR} at the top level of the btrfs file system is not a directory") from error
 
 
 def _check_owner(place: int) -> None:
     status = os.fstat(place)
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        raise SourceError(f"{SNAPSHOT_DIR} at the top of its btrfs is not private: other users can read or write it")
+        raise SourceError(
+            f"{SNAPSHOT_DIR} at the top level of the btrfs file system is accessible to other users",
+            f"mount the file system with subvolid=5, and in it: chown root {SNAPSHOT_DIR}; chmod 700 {SNAPSHOT_DIR}",
+        )
 
 
 @contextmanager
