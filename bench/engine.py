@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import ltsp.cli.main  # noqa: F401 -- for its share of the start-up time
-from ltsp.build.prepare import prepare
+from ltsp.build.prepare import prepare_tree
 from ltsp.build.request import make_request
 from ltsp.commands.image import image as applet  # noqa: F401 -- likewise: all modules that a build needs
 from ltsp.host.root import RootDirectory
@@ -57,7 +57,7 @@ class Costs:
     """The rest of the writeback, most of which happens during writing."""
     processor: float
     """CPU time of the whole process, user and system."""
-    codecs: float
+    kernel_codecs: float
     """Part of `processor` in the codec."""
     hashes: float
     """Part of `contents` for detecting duplicates by sha256."""
@@ -88,7 +88,7 @@ def measure_run(started: float, source: str, image: str, call: str) -> Costs:
     with RootDirectory.open(os.fsencode(source)) as root, open(image, "w+b", buffering=0) as output:
         tree = Scan(asked.rules.selection, faults).run(root)
         lap()
-        prepared = prepare(tree, Path(source).name, asked, faults)
+        prepared = prepare_tree(tree, Path(source).name, asked, faults)
         lap()
         written = write_squashfs(prepared.tree, output, prepared.write_options, faults)
         lap()
@@ -111,7 +111,7 @@ def measure_run(started: float, source: str, image: str, call: str) -> Costs:
         sha256=sha256,
         fsync=fsync,
         processor=used.ru_utime + used.ru_stime,
-        codecs=written.seconds.codec,
+        kernel_codecs=written.seconds.codec,
         hashes=written.seconds.hash,
     )
 

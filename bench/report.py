@@ -52,7 +52,7 @@ def of_costs(results: Sequence[engine.Costs]) -> str:
     rows = []
     for row in results:
         stages = (row.start, row.scan, row.prepare, row.contents, row.tables, row.check, row.sha256, row.fsync)
-        shares = (f"{value:.2f} ({value / row.processor:.0%})" for value in (row.codecs, row.hashes))
+        shares = (f"{value:.2f} ({value / row.processor:.0%})" for value in (row.kernel_codecs, row.hashes))
         rows.append([row.name, *(f"{value:.2f}" for value in stages), f"{row.processor:.2f}", *shares])
     return table(head, rows)
 

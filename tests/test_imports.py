@@ -124,6 +124,28 @@ def test_what_only_reads_imports_nothing_that_changes_images(site, words):
     assert not modules & {"ltsp.publish.locked_image", "ltsp.publish.stage", "ltsp.publish.switch"}
 
 
+@pytest.mark.parametrize(
+    ("words", "limit"),
+    [
+        ("image lab --name=counted", 165),
+        ("image --dry-run lab", 175),
+        ("kernel lab", 180),
+        ("initrd", 105),
+        ("versions lab", 45),
+        ("info", 45),
+    ],
+)
+def test_an_applet_loads_few_modules(site, words, limit):
+    """Non-empty ones of ours; a limit that a change exceeds is a question to ask about that change."""
+    modules = imported(site.command(*words.split()), site.environment())
+    loaded = [name for name in modules if name.startswith("ltsp.") and not _is_package(name)]
+    assert len(loaded) <= limit
+
+
+def _is_package(name):
+    return (Path(__file__).parent.parent / "src" / name.replace(".", "/")).is_dir()
+
+
 def test_a_boot_test_imports_no_library(site):
     modules = imported(site.command("boottest", "nothing"), site.environment(), status=1)
     assert libraries(modules) == set()

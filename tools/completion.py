@@ -252,7 +252,7 @@ def _zsh_options(options: tuple[Option, ...]) -> Iterator[str]:
             f"[{summary}]"
             + {Argument.NONE: "", Argument.REQUIRED: value, Argument.OPTIONAL: f":{value}"}[option.argument]
         )
-        if option.repeated:
+        if option.is_repeatable:
             yield _quote(f"*--{option.long}{long}{rest}")
         elif option.short:
             both = _quote(f"(-{option.short} --{option.long})")

@@ -86,7 +86,7 @@ class FileVanished(SourceError):
 
 
 @contextmanager
-def require_library(purpose: str, library: str, extra: str, otherwise: str = "") -> Iterator[None]:
+def require_library(purpose: str, library: str, extra: str, alternative: str = "") -> Iterator[None]:
     """Wraps the import of an extra's library; `purpose` is what needs it.
 
     Raises LtspError if it is not installed; the hint says how to install it, or what else to do.
@@ -96,5 +96,5 @@ def require_library(purpose: str, library: str, extra: str, otherwise: str = "")
     except ImportError as error:
         hint = f"pipx inject ltsp {library}, or pip install 'ltsp[{extra}]'"
         raise LtspError(
-            f"{purpose} needs the Python package {library}: {error}", f"{hint}; {otherwise}" if otherwise else hint
+            f"{purpose} needs the Python package {library}: {error}", f"{hint}; {alternative}" if alternative else hint
         ) from error

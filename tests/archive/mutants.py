@@ -159,7 +159,7 @@ def fate(data: bytes, *, piped: bool = False) -> str:
     stored: Blocks = Held(data)
     with ArchiveReader("/var/tmp") as reader:
         try:
-            tree = reader.stream(read_pieces(stored)) if piped else reader.read_file(stored)
+            tree = reader.read_stream(read_pieces(stored)) if piped else reader.read_file(stored)
         except (FormatError, SourceError) as error:
             return "refused" if _check_error_message(error) else ""
         for path, node in tree.walk():

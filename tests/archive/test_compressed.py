@@ -72,13 +72,13 @@ def test_a_bomb_is_refused_soon(tmp_path, form):
     zeros = FORMS[form](bytes(32 << 20))
     head = FORMS[form](file(b"zeros", b"", length=b"\x80" + (1 << 62).to_bytes(11, "big")))
     with ArchiveReader(str(tmp_path)) as reader, pytest.raises(FormatError, match="unpacks to more than") as caught:
-        reader.stream(iter([head, *[zeros] * 50]))
+        reader.read_stream(iter([head, *[zeros] * 50]))
     assert "unpack it yourself" in caught.value.hint
 
 
 def test_what_is_read_once_takes_no_room_for_its_zeros(tmp_path):
     with ArchiveReader(str(tmp_path)) as reader:
-        tree = reader.stream(iter([tar(file(b"a", bytes(8 << 20)), file(b"b", b"end"))]))
+        tree = reader.read_stream(iter([tar(file(b"a", bytes(8 << 20)), file(b"b", b"end"))]))
         assert shown(tree)["b"] == "end"
         assert shown(tree)["a"] == "\0" * (8 << 20)
         assert os.fstat(reader._spool._file.fileno()).st_blocks * 512 < 1 << 20
@@ -106,7 +106,7 @@ def test_seekable_data_is_not_copied(read):
 def test_a_program_that_writes_on_behind_the_end_is_waited_for(tmp_path):
     rest = iter([tar(file(b"a", b"x")), bytes(10_000), b"more"])
     with ArchiveReader(str(tmp_path)) as reader:
-        assert shown(reader.stream(rest)) == {"a": "x"}
+        assert shown(reader.read_stream(rest)) == {"a": "x"}
     assert list(rest) == []
 
 
@@ -117,7 +117,7 @@ def test_there_is_an_end_of_what_follows_the_end(tmp_path):
             yield bytes(1 << 20)
 
     with ArchiveReader(str(tmp_path)) as reader, pytest.raises(FormatError, match="of trailing data"):
-        reader.stream(endless())
+        reader.read_stream(endless())
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_names_that_decompress_to_far_too_many_are_refused(tmp_path):
         )
 
     with ArchiveReader(str(tmp_path)) as reader, pytest.raises(FormatError, match="far more files and names"):
-        reader.stream(piece(number) for number in range(100))
+        reader.read_stream(piece(number) for number in range(100))
 
 
 def test_a_seed_decides_what_its_mutants_are():

@@ -344,7 +344,10 @@ def _changed(made, **changes):
     {
         "encrypted": ({"layers": [{"mediaType": "x.tar+gzip+encrypted", "digest": "sha256:" + "0" * 64}]}, "encrypted"),
         "a chart": ({"artifactType": "application/vnd.cncf.helm"}, "but application/vnd.cncf.helm"),
-        "of wasm": ({"layers": [{"mediaType": "wasm", "digest": "sha256:" + "0" * 64}]}, "a layer has the unsupported type wasm"),
+        "of wasm": (
+            {"layers": [{"mediaType": "wasm", "digest": "sha256:" + "0" * 64}]},
+            "a layer has the unsupported type wasm",
+        ),
         "of schema 1": ({"layers": {}}, "the list of layers has the wrong type"),
         "no layer": ({"layers": []}, "has 0 layers"),
         "too many": ({"layers": [{"mediaType": "tar", "digest": "sha256:" + "0" * 64}] * 1001}, "has 1001 layers"),

@@ -9,8 +9,8 @@ import pytest
 from corpus.dict_tree import data, make_tree
 from corpus.unified_kernels import unified
 from ltsp.boot.kernel import find_kernel
-from ltsp.boot.kernel_codecs import readable_codecs, zstd
-from ltsp.boot.kernel_header import has_header, read_stated_version
+from ltsp.boot.kernel_codecs import find_squashfs_codecs, zstd
+from ltsp.boot.kernel_header import looks_like_kernel, read_embedded_version
 from ltsp.boot.kernel_rules import KernelRule
 from ltsp.errors import LtspError, UsageError
 from ltsp.source.directory.directory import DirectorySource
@@ -597,18 +597,18 @@ HEADERS = {
 
 @pytest.mark.parametrize("form", HEADERS)
 def test_kernels_of_all_forms_have_a_header(form):
-    assert has_header(Bytes(HEADERS[form] + bytes(64)))
+    assert looks_like_kernel(Bytes(HEADERS[form] + bytes(64)))
 
 
 @pytest.mark.parametrize("data", [b"", b"MZ", b"MZ" + b"\xff" * 70, b"#!/bin/sh\n", bytes(0x20000), b"hsqs" * 999])
 def test_other_files_have_no_header(data):
-    assert not has_header(Bytes(data))
+    assert not looks_like_kernel(Bytes(data))
 
 
 @pytest.mark.parametrize("how", STATED)
 def test_stated_version(how):
     content, version = STATED[how]
-    assert read_stated_version(Bytes(content)) == version
+    assert read_embedded_version(Bytes(content)) == version
 
 
 CONFIG = "CONFIG_SQUASHFS=m\nCONFIG_SQUASHFS_ZLIB=y\n# CONFIG_SQUASHFS_LZ4 is not set\nCONFIG_SQUASHFS_ZSTD=y\n"
@@ -617,22 +617,22 @@ MODULE = b"\x7fELF\0zlib_inflate\0xz_dec_run\0ZSTD_decompressStream\0"
 
 def test_the_configuration_says_which_compressions_the_kernel_reads():
     tree = make_tree({"boot/config-6.1": CONFIG})
-    assert readable_codecs(tree, "6.1") == {"gzip", "zstd"}
-    assert readable_codecs(tree, "6.2") is None
-    assert readable_codecs(tree, None) is None
+    assert find_squashfs_codecs(tree, "6.1") == {"gzip", "zstd"}
+    assert find_squashfs_codecs(tree, "6.2") is None
+    assert find_squashfs_codecs(tree, None) is None
 
 
 def test_a_kernel_without_squashfs_supports_no_compression():
-    assert readable_codecs(make_tree({"boot/config-6.1": "CONFIG_SQUASHFS_ZSTD=y\n"}), "6.1") == frozenset()
+    assert find_squashfs_codecs(make_tree({"boot/config-6.1": "CONFIG_SQUASHFS_ZSTD=y\n"}), "6.1") == frozenset()
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".xz", ".zst"])
 def test_without_a_configuration_the_module_is_inspected(suffix):
     pack = {"": bytes, ".gz": gzipped, ".xz": lzma.compress, ".zst": zstd.compress}[suffix]
     path = f"lib/modules/6.1/kernel/fs/squashfs/squashfs.ko{suffix}"
-    assert readable_codecs(make_tree({path: pack(MODULE)}), "6.1") == {"gzip", "xz", "zstd"}
+    assert find_squashfs_codecs(make_tree({path: pack(MODULE)}), "6.1") == {"gzip", "xz", "zstd"}
     if suffix:
-        assert readable_codecs(make_tree({path: b"damaged"}), "6.1") is None
+        assert find_squashfs_codecs(make_tree({path: b"damaged"}), "6.1") is None
 
 
 @pytest.mark.oracle
@@ -640,8 +640,8 @@ def test_the_kernel_of_a_real_root_is_found(debian_root):
     with DirectorySource("debian", str(debian_root), "a real root").open(select_all, Faults()) as tree:
         found = find_kernel(tree, "debian")
         assert (found.path, found.initrd_path, found.warnings) == ("vmlinuz", "initrd.img", ())
-        assert found.version == read_stated_version(found.kernel)
-        by_configuration = readable_codecs(tree, found.version)
+        assert found.version == read_embedded_version(found.kernel)
+        by_configuration = find_squashfs_codecs(tree, found.version)
         without = tree.edit({f"boot/config-{found.version}": None})
-        assert readable_codecs(without, found.version) == by_configuration
+        assert find_squashfs_codecs(without, found.version) == by_configuration
         assert by_configuration >= {"gzip", "xz", "zstd"}

@@ -124,7 +124,7 @@ def test_a_later_section_can_clear_parameters():
 
 
 def test_settings_for_all_clients_apply_unless_a_section_overrides_them():
-    everyone = ClientSection(everyone=True, options=MenuOptions(default="lab2", timeout=7))
+    everyone = ClientSection(matches_all=True, options=MenuOptions(default="lab2", timeout=7))
     assert booted(Menu("/srv/ltsp", LAB.images, sections=(everyone, section(timeout=9)))).timeouts == [9]
 
 

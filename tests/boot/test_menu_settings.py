@@ -5,19 +5,19 @@ from ipaddress import ip_address
 import pytest
 
 from ltsp.boot.menu import DEFAULT_TIMEOUT, INITRDS, TRANSPORTS, ClientSection, MenuOptions
-from ltsp.boot.menu_settings import entry_title, menu_settings, title_key
+from ltsp.boot.menu_settings import entry_title, read_menu_settings, title_key
 from ltsp.errors import ConfError
 from ltsp.host.identity import Identity
 from ltsp.settings.conf import parse_conf
 from ltsp.settings.conf_keys import CONF_KEYS
-from ltsp.settings.conf_values import evaluate
+from ltsp.settings.conf_values import evaluate_settings
 
 LABELS = ("lab", "lab2", "r_dev")
 
 
 def read(text):
     conf = parse_conf(text.encode(), "ltsp.conf")
-    return menu_settings(conf, evaluate(conf, Identity(), "ipxe"), LABELS)
+    return read_menu_settings(conf, evaluate_settings(conf, Identity(), "ipxe"), LABELS)
 
 
 def test_the_server_section_applies_to_all_clients():
@@ -63,7 +63,7 @@ def test_sections_without_menu_settings_are_left_out():
 
 def test_a_section_for_all_clients_has_no_conditions():
     (section,) = read("[*]\nMENU_TIMEOUT=7\nHOSTNAME=same\n").sections
-    assert section == ClientSection(everyone=True, options=MenuOptions(timeout=7))
+    assert section == ClientSection(matches_all=True, options=MenuOptions(timeout=7))
 
 
 @pytest.mark.parametrize("pattern", ["b8:27:eb:*", "192.168.67.*", "pc*"])
@@ -120,7 +120,7 @@ def test_all_faults_are_reported_at_once():
 
 def test_titles_are_found_by_the_name_of_the_entry():
     conf = parse_conf(b"IPXE_LAB_IMG='Lab, first floor'\nIPXE_R_DEV_IMG=Chroot\nIPXE_X86_64_IMG=\n", "ltsp.conf")
-    server = evaluate(conf, Identity(), "ipxe")
+    server = evaluate_settings(conf, Identity(), "ipxe")
     assert [entry_title(label, server) for label in ("lab", "r_dev", "x86_64", "lab2")] == [
         *("Lab, first floor", "Chroot", "x86_64", "lab2")
     ]

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from corpus.dict_tree import make_tree
-from ltsp.boot.distribution import Distribution, detect_distribution, kernel_install_command, kernel_package
-from ltsp.boot.kernel_codecs import initrd_codec, kernel_options, readable_codecs
+from ltsp.boot.distribution import Distribution, detect_distribution, kernel_install_command, suggest_kernel_package
+from ltsp.boot.kernel_codecs import choose_initrd_codec, find_squashfs_codecs, read_kernel_options
 from ltsp.boot.preflight import PreflightFacts, Severity, check_no_errors, find_problems
 from ltsp.errors import LtspError
 from ltsp.initrd.drivers import find_network_drivers
@@ -19,10 +19,10 @@ NEEDED = frozenset({"overlay", "squashfs", "loop", "af_packet", "nfs", "nfsv3", 
 GOOD = PreflightFacts(
     version="6.1.0-18-amd64",
     modules=NEEDED | {"e1000e"},
-    network=frozenset({"e1000e", "virtio_net"}),
-    options=frozenset({"CONFIG_BLK_DEV_INITRD", "CONFIG_DEVTMPFS", "CONFIG_TMPFS"}),
-    codec="zstd",
-    codecs=frozenset({"zstd", "gzip"}),
+    network_drivers=frozenset({"e1000e", "virtio_net"}),
+    kernel_options=frozenset({"CONFIG_BLK_DEV_INITRD", "CONFIG_DEVTMPFS", "CONFIG_TMPFS"}),
+    image_codec="zstd",
+    kernel_codecs=frozenset({"zstd", "gzip"}),
     has_nbd_client=True,
     distribution=Distribution.DEBIAN,
 )
@@ -30,7 +30,7 @@ GOOD = PreflightFacts(
 
 def test_a_complete_image_has_no_problems():
     assert find_problems(GOOD) == ()
-    assert find_problems(replace(GOOD, options=None, codecs=None)) == ()
+    assert find_problems(replace(GOOD, kernel_options=None, kernel_codecs=None)) == ()
 
 
 ERRORS = {
@@ -39,14 +39,14 @@ ERRORS = {
         "lacks the module overlay, which makes the root writable",
     ),
     "no squashfs": (
-        replace(GOOD, modules=GOOD.modules - {"squashfs"}, codecs=frozenset()),
+        replace(GOOD, modules=GOOD.modules - {"squashfs"}, kernel_codecs=frozenset()),
         "lacks the module squashfs, which reads the image",
     ),
     "no packets for DHCP": (replace(GOOD, modules=GOOD.modules - {"af_packet"}), "is needed for DHCP"),
-    "no network driver": (replace(GOOD, network=frozenset()), "has no driver for wired network cards"),
-    "a codec that it cannot read": (replace(GOOD, codec="xz"), "cannot read squashfs images compressed with xz"),
+    "no network driver": (replace(GOOD, network_drivers=frozenset()), "has no driver for wired network cards"),
+    "a codec that it cannot read": (replace(GOOD, image_codec="xz"), "cannot read squashfs images compressed with xz"),
     "no initrd": (
-        replace(GOOD, options=frozenset({"CONFIG_DEVTMPFS", "CONFIG_TMPFS"})),
+        replace(GOOD, kernel_options=frozenset({"CONFIG_DEVTMPFS", "CONFIG_TMPFS"})),
         r"was built without support for initrds \(CONFIG_BLK_DEV_INITRD\)",
     ),
 }
@@ -69,7 +69,7 @@ WARNINGS = {
     "no NBD": (replace(GOOD, modules=GOOD.modules - {"nbd"}), "lacks nbd"),
     "no nbd-client": (replace(GOOD, has_nbd_client=False), "nbd-client not found"),
     "a kernel for virtual machines": (
-        replace(GOOD, network=frozenset({"virtio_net", "ena"})),
+        replace(GOOD, network_drivers=frozenset({"virtio_net", "ena"})),
         "has no drivers for common network cards, only ena, virtio_net",
     ),
 }
@@ -85,7 +85,7 @@ def test_each_requirement_of_some_clients_is_one_warning(case):
 
 
 def test_errors_are_gathered_and_come_first():
-    lacks = find_problems(replace(GOOD, modules=frozenset(), network=frozenset()))
+    lacks = find_problems(replace(GOOD, modules=frozenset(), network_drivers=frozenset()))
     severities = [lack.severity for lack in lacks]
     assert severities == [Severity.ERROR] * 5 + [Severity.WARNING] * 2
     with pytest.raises(LtspError, match=r"overlay.*squashfs.*loop.*wired"):
@@ -107,8 +107,8 @@ def test_errors_are_gathered_and_come_first():
     ],
 )
 def test_the_package_is_the_distributions_own(distribution, version, package):
-    assert package in kernel_package(distribution, version)
-    facts = replace(GOOD, distribution=distribution, version=version, network=frozenset())
+    assert package in suggest_kernel_package(distribution, version)
+    facts = replace(GOOD, distribution=distribution, version=version, network_drivers=frozenset())
     assert package in find_problems(facts)[0].hint
 
 
@@ -158,7 +158,10 @@ def test_the_command_that_installs_a_kernel_into_a_container(entries, command):
     ],
 )
 def test_an_initrd_is_compressed_with_a_codec_that_the_kernel_supports(configuration, codec):
-    assert initrd_codec(make_tree({} if configuration is None else {"boot/config-6.1": configuration}), "6.1") == codec
+    assert (
+        choose_initrd_codec(make_tree({} if configuration is None else {"boot/config-6.1": configuration}), "6.1")
+        == codec
+    )
 
 
 @pytest.mark.oracle
@@ -169,31 +172,31 @@ def test_a_debian_root_lacks_only_nbd_client(debian_root):
         facts = PreflightFacts(
             version=version,
             modules=modules.names,
-            network=find_network_drivers(modules),
-            options=kernel_options(tree, version),
-            codec="zstd",
-            codecs=readable_codecs(tree, version),
+            network_drivers=find_network_drivers(modules),
+            kernel_options=read_kernel_options(tree, version),
+            image_codec="zstd",
+            kernel_codecs=find_squashfs_codecs(tree, version),
             has_nbd_client=False,
             distribution=detect_distribution(tree),
         )
-        assert initrd_codec(tree, version) == "zstd"
+        assert choose_initrd_codec(tree, version) == "zstd"
     (lack,) = find_problems(facts)
     assert lack.hint.startswith("install the package nbd-client")
 
 
 def test_chosen_drivers_are_an_error_if_the_kernel_has_none_of_them():
-    (lack,) = find_problems(replace(GOOD, chosen=("r8196", "e1000-e")))
+    (lack,) = find_problems(replace(GOOD, chosen_drivers=("r8196", "e1000-e")))
     assert (lack.severity, lack.message) == (
         Severity.ERROR,
         "kernel 6.1.0-18-amd64 has none of the chosen network drivers: r8196 e1000-e",
     )
     assert "--client-drivers" in lack.hint
-    assert find_problems(replace(GOOD, chosen=("e1000e",))) == ()
+    assert find_problems(replace(GOOD, chosen_drivers=("e1000e",))) == ()
 
 
 def test_a_chosen_driver_that_the_kernel_does_not_have_is_named():
     """The others are used, and a room of PCs with that card would not boot."""
-    (lack,) = find_problems(replace(GOOD, chosen=("e100e", "e1000e")))
+    (lack,) = find_problems(replace(GOOD, chosen_drivers=("e100e", "e1000e")))
     assert (lack.severity, lack.message) == (Severity.WARNING, "kernel 6.1.0-18-amd64 has no module e100e")
     assert lack.hint == "did you mean e1000e?"
 
@@ -202,7 +205,7 @@ WITHHELD = {"e1000e": "etc/modprobe.d/a.conf", "r8169": "etc/modprobe.d/b.conf"}
 
 
 def test_drivers_blocked_by_the_image_do_not_count():
-    (lack,) = find_problems(replace(GOOD, network=frozenset(), blocked_drivers=WITHHELD))
+    (lack,) = find_problems(replace(GOOD, network_drivers=frozenset(), blocked_drivers=WITHHELD))
     assert lack.message.endswith("has no driver for wired network cards")
     assert lack.hint == (
         "in the source, remove the lines about e1000e, r8169 from /etc/modprobe.d/a.conf, /etc/modprobe.d/b.conf"
@@ -211,6 +214,8 @@ def test_drivers_blocked_by_the_image_do_not_count():
 
 def test_a_chosen_driver_blocked_by_the_image_does_not_count():
     network = frozenset({"r8169"})
-    (lack,) = find_problems(replace(GOOD, network=network, blocked_drivers=WITHHELD, chosen=("e1000e",)))
+    (lack,) = find_problems(
+        replace(GOOD, network_drivers=network, blocked_drivers=WITHHELD, chosen_drivers=("e1000e",))
+    )
     assert lack.message.endswith("has none of the chosen network drivers: e1000e")
     assert lack.hint == "in the source, remove the lines about e1000e from /etc/modprobe.d/a.conf"

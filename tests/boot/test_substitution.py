@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from ltsp.boot.substitution import substitutions
+from ltsp.boot.substitution import parse_substitutions
 from ltsp.errors import UsageError
 
 EXPRESSIONS = [
@@ -31,7 +31,7 @@ EXPRESSIONS = [
 def test_an_expression_does_what_sed_does(expression):
     for path in ("live/vmlinuz-6.1.0-9-amd64", "boot/vmlinuz", "a/LL(x)"):
         ours = path
-        for substitution in substitutions(expression):
+        for substitution in parse_substitutions(expression):
             ours = substitution.apply(ours)
         assert (
             ours == subprocess.run(["sed", expression], input=path, capture_output=True, text=True, check=True).stdout
@@ -44,4 +44,4 @@ def test_an_expression_does_what_sed_does(expression):
 )
 def test_anything_else_of_sed_is_refused(bad):
     with pytest.raises(UsageError, match="invalid initrd rule"):
-        substitutions(bad)
+        parse_substitutions(bad)

@@ -17,9 +17,7 @@ NO_BOOTFILE = BootProblem(
     "no bootable device: the network boot failed",
     "check that the boot file exists in TFTP_DIR/ltsp: run ltsp ipxe",
 )
-IPXE_SHELL = BootProblem(
-    "iPXE opened its shell", "a script ran `shell` or chained to a missing file: run ltsp ipxe"
-)
+IPXE_SHELL = BootProblem("iPXE opened its shell", "a script ran `shell` or chained to a missing file: run ltsp ipxe")
 
 
 def fed(*pieces: bytes, console=None):
@@ -60,7 +58,7 @@ def in_pieces(data, size):
 )
 def test_a_recorded_boot_has_its_last_stage_and_problem(name, stage, trouble, size):
     console = fed(*in_pieces((RECORDED / f"{name}.bin").read_bytes(), size))
-    assert (console.stage, console.trouble) == (stage, trouble)
+    assert (console.stage, console.problem) == (stage, trouble)
     assert list(console.seconds) == [each for each in BootStage if each in console.seconds]
 
 
@@ -109,7 +107,7 @@ def test_a_report_ends_the_boot_wherever_in_a_line_it_begins():
         b"lab7 login: ", b"\r\nlab7 login: " + REPORT_PREFIX.encode() + b'{"a":1}\r\nKernel panic - not syncing: x\n'
     )
     assert console.report == '{"a":1}'
-    assert console.trouble is None
+    assert console.problem is None
     assert console.stage is BootStage.LOGIN
 
 
@@ -130,8 +128,8 @@ def test_a_login_prompt_is_recognized_with_text_after_it(line):
 
 def test_the_last_line_of_the_clients_init_is_cause_and_remedy():
     console = fed(b"ltsp: FATAL: no answer from 10.0.2.2: check the cable, then the server\n")
-    assert console.trouble == BootProblem("no answer from 10.0.2.2", "check the cable, then the server")
-    assert fed(b"[    3.1] ltsp: FATAL: out of ideas\n").trouble == BootProblem("out of ideas", "")
+    assert console.problem == BootProblem("no answer from 10.0.2.2", "check the cable, then the server")
+    assert fed(b"[    3.1] ltsp: FATAL: out of ideas\n").problem == BootProblem("out of ideas", "")
 
 
 @pytest.mark.parametrize(
@@ -163,9 +161,9 @@ def test_the_last_line_of_the_clients_init_is_cause_and_remedy():
 )
 def test_an_initrd_that_the_kernel_lost_ends_the_boot_at_once(line, cause):
     console = fed(f"[    0.9] {line}\r\n".encode(), b"ltsp: stage start\r\nlab7 login: ")
-    assert console.trouble is not None
-    assert console.trouble.cause == cause
-    assert console.trouble.remedy
+    assert console.problem is not None
+    assert console.problem.cause == cause
+    assert console.problem.remedy
     assert BootStage.INITRD not in console.seconds
 
 
@@ -195,8 +193,8 @@ def test_messages_of_pointer_and_menu_are_cause_and_remedy_and_the_end(label, ca
     assert (console.clue.cause, console.stage, console.is_over) == (cause, BootStage.MENU, False)
     assert remedy in console.clue.remedy
     console = fed(menu.encode(), console=console)
-    assert console.trouble is not None
-    assert console.trouble.cause == "the menu could not boot lab"
+    assert console.problem is not None
+    assert console.problem.cause == "the menu could not boot lab"
 
 
 def test_a_pointer_without_a_kernel_says_what_to_type():
@@ -216,7 +214,7 @@ BROKEN = b"ltsp: FATAL: htt[    7.012345] random: crng init done\np://a/b cannot
     ],
 )
 def test_a_fatal_message_is_read_from_a_complete_line(lines):
-    assert fed(lines).trouble == BootProblem("http://a/b cannot be fetched", "run ltsp http")
+    assert fed(lines).problem == BootProblem("http://a/b cannot be fetched", "run ltsp http")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +228,7 @@ def test_a_fatal_message_is_read_from_a_complete_line(lines):
     ],
 )
 def test_marks_that_end_the_boot(line, cause):
-    trouble = fed(line).trouble
+    trouble = fed(line).problem
     assert trouble is not None
     assert trouble.cause == cause
     assert trouble.remedy

@@ -15,7 +15,7 @@ SHELLS = [shell for shell in ("dash", "bash") if shutil.which(shell)]
 
 
 def script():
-    node = guest_report.build_report_tree().get(f"{guest_report.LAYER}/files/etc/ltsp/boottest")
+    node = guest_report.build_report_tree().get(f"{guest_report.LAYER_DIRECTORY}/files/etc/ltsp/boottest")
     assert isinstance(node, File)
     with node.content.open() as stream:
         return stream.read(node.content.size).decode()

@@ -16,7 +16,7 @@ from ltsp.boottest import run
 from ltsp.boottest.console import BootStage
 from ltsp.boottest.machine import NetworkBoot, VirtualMachine, prepare_uefi
 from ltsp.cpio import compression, newc
-from ltsp.initrd.site.layer import SiteLayer, build_site_tree, build_tree, text_file
+from ltsp.initrd.site.layer import SiteLayer, build_site_tree, build_tree, make_text_file
 from ltsp.publish.manifest import SourceFacts
 from ltsp.publish.stage import VersionContents
 from ltsp.publish.store import Store
@@ -60,7 +60,7 @@ def packed(debian_root, tmp_path_factory) -> bytes:
 def of_remainder(packed: bytes, remainder: int) -> bytes:
     """The client's initrd with a small one behind it, so that it has a size of this remainder."""
     for size in range(1000, 1100):
-        small = archive(build_tree({"filler": text_file(noise(size).hex())}))
+        small = archive(build_tree({"filler": make_text_file(noise(size).hex())}))
         both = packed + compression.compress(small, compression.CODECS[0])
         if len(both) % 4 == remainder:
             return both

@@ -37,7 +37,7 @@ def test_a_script_that_ends_in_the_shell(tmp_path):
     seen = verdict(
         NetworkBoot("shell.ipxe", str(tmp_path)),
         screenshot=str(picture),
-        reached=lambda stage, _seconds: reached.append(stage),
+        on_stage=lambda stage, _seconds: reached.append(stage),
     )
     assert seen.cause == "iPXE opened its shell"
     assert seen.tail[-1] == "iPXE>"
@@ -82,7 +82,7 @@ def test_arguments_that_qemu_refuses_are_its_own_failure():
 
 
 def test_emulation_runs_instructions_everywhere():
-    assert machine.is_working(Accelerator.TCG, 20.0)
+    assert machine.is_accelerator_working(Accelerator.TCG, 20.0)
 
 
 def test_a_trial_that_hangs_is_ended(tmp_path, monkeypatch):
@@ -91,4 +91,4 @@ def test_a_trial_that_hangs_is_ended(tmp_path, monkeypatch):
     program.write_text("#!/bin/sh\ntrap '' TERM\nsleep 60 & wait; sleep 60\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert not machine.is_working(Accelerator.KVM, 0.2)
+    assert not machine.is_accelerator_working(Accelerator.KVM, 0.2)

@@ -62,7 +62,7 @@ def test_a_server_that_ends_at_once_is_named_with_its_last_lines():
 
 @pytest.mark.root
 def test_a_server_that_never_listens_is_named_with_its_last_lines(monkeypatch):
-    monkeypatch.setattr(server, "_SECONDS_TO_START", 1.0)
+    monkeypatch.setattr(server, "_START_TIMEOUT", 1.0)
     program = ("sh", "-c", "echo waiting for a disk; exec sleep 100")
     with (
         enter_private_network(),
@@ -78,7 +78,7 @@ def test_a_server_that_ends_later_has_failed():
         enter_private_network(),
         start_server((sys.executable, "-c", LISTENS), 2049, package="", name="server") as running,
     ):
-        failure = running.failure(30)
+        failure = running.exit_error(30)
         assert failure is not None
         assert failure.message == "server failed with exit status 3: the disk is gone"
         assert running.log == ("the disk is gone",)

@@ -46,14 +46,17 @@ def test_a_machine_without_output_is_not_waited_for():
     console = Console()
     begin = time.monotonic()
     with told(*[b"Linux version 6\n"] * 25) as connection:
-        assert _watch_console(connection, Running(), console, WatchOptions(60, silence=2)) == "no output for 2 seconds"
+        assert (
+            _watch_console(connection, Running(), console, WatchOptions(60, silence_timeout=2))
+            == "no output for 2 seconds"
+        )
     assert 4 < time.monotonic() - begin < 30
     assert console.stage is BootStage.KERNEL
 
 
 def test_a_server_that_ends_ends_the_run():
     class Ended:
-        def failure(self):
+        def exit_error(self):
             return LtspError("nbdkit failed with exit status 1: no such file")
 
     with told(*[b"Linux version 6\n"] * 50) as connection:
@@ -63,7 +66,7 @@ def test_a_server_that_ends_ends_the_run():
 
 def test_the_report_and_the_prompt_end_the_run():
     reached = []
-    watch = WatchOptions(60, reached=lambda stage, _seconds: reached.append(stage))
+    watch = WatchOptions(60, on_stage=lambda stage, _seconds: reached.append(stage))
     with told(REPORT_PREFIX.encode() + b"{}\n", b"pc login: ") as connection:
         assert _watch_console(connection, Running(), Console(), watch) == ""
     assert reached == [BootStage.POWER, BootStage.LOGIN]

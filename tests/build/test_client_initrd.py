@@ -9,7 +9,7 @@ from corpus.elf_files import module, program
 from ltsp.boot.kernel import Kernel
 from ltsp.build.client_initrd import ClientBootFiles, ClientInitrdRequest, make_client_initrd
 from ltsp.errors import LtspError
-from ltsp.initrd.program_file import APPLETS
+from ltsp.initrd.program_file import BUSYBOX_APPLETS
 from ltsp.tree.content import Bytes
 
 M = "usr/lib/modules/6.1"
@@ -17,7 +17,7 @@ OTHER = "usr/lib/modules/6.0"
 BUILTIN = ("overlay", "loop", "squashfs", "af_packet", "nfs", "nfsv3", "nfsv4", "nbd")
 IMAGE = {
     "lib": "-> usr/lib",
-    "usr/bin/busybox": program(applets=APPLETS),
+    "usr/bin/busybox": program(applets=BUSYBOX_APPLETS),
     f"{M}/modules.dep": "weak-updates/r8125.ko:\n",
     f"{M}/modules.builtin": "".join(f"kernel/x/{name}.ko\n" for name in BUILTIN),
     f"{M}/weak-updates/r8125.ko": "-> /lib/modules/6.0/extra/r8125.ko",

@@ -8,7 +8,7 @@ import pytest
 
 from corpus.dict_tree import make_tree
 from corpus.site import Site
-from ltsp.build.dry_run import idle_services
+from ltsp.build.dry_run import find_idle_services
 from ltsp.settings.conf import parse_conf
 
 UNITS = "usr/lib/systemd/system"
@@ -27,7 +27,9 @@ IMAGE = make_tree(
 
 
 def idle(conf: str = "") -> dict[tuple[str, ...], tuple[str, str]]:
-    return {one.units: (one.how, one.reason) for one in idle_services(IMAGE, parse_conf(conf.encode(), "ltsp.conf"))}
+    return {
+        one.units: (one.how, one.reason) for one in find_idle_services(IMAGE, parse_conf(conf.encode(), "ltsp.conf"))
+    }
 
 
 def test_listed_services_of_the_image_are_idle():

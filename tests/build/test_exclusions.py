@@ -114,7 +114,7 @@ def test_without_cleanup_only_exclusions_apply(site, lab):
 
 
 def test_a_directory_with_many_files_is_not_walked_completely(site, lab):
-    for number in range(exclusions.MOST_MEASURED + 50):
+    for number in range(exclusions.MAX_MEASURED_ENTRIES + 50):
         (lab / f"home/{number}").touch()
     with (lab / "srv/large").open("wb") as file:
         file.truncate(300 << 20)

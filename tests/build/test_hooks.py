@@ -56,7 +56,7 @@ def test_commands_of_ltsp_conf_come_before_executables_each_in_order(tmp_path):
     (tmp_path / "image.d/backup~").touch(0o755)
     (tmp_path / "image.d/README").touch(0o644)
     (tmp_path / "image.d/directory").mkdir()
-    found = hooks.commands_before(Hooks(before=(hook("PRE_IMAGE_a", "x"),)), str(tmp_path / "image.d"))
+    found = hooks.find_commands_before(Hooks(pre_hooks=(hook("PRE_IMAGE_a", "x"),)), str(tmp_path / "image.d"))
     assert [each.name.removeprefix(f"{tmp_path}/image.d/") for each in found] == [
         "PRE_IMAGE_a",
         "10-b",
@@ -67,7 +67,7 @@ def test_commands_of_ltsp_conf_come_before_executables_each_in_order(tmp_path):
 
 
 def test_no_directory_means_no_executables(tmp_path):
-    assert hooks.commands_before(Hooks(), str(tmp_path / "none")) == ()
+    assert hooks.find_commands_before(Hooks(), str(tmp_path / "none")) == ()
 
 
 @pytest.mark.parametrize("place", ["image.d", "image.d/script"])
@@ -75,14 +75,14 @@ def test_executables_writable_by_everyone_are_not_run(tmp_path, place):
     executable(tmp_path / "image.d/script", "true")
     (tmp_path / place).chmod(0o777)
     with pytest.raises(ConfError, match=f"{place} is writable by everyone"):
-        hooks.commands_before(Hooks(), str(tmp_path / "image.d"))
+        hooks.find_commands_before(Hooks(), str(tmp_path / "image.d"))
 
 
 def test_commands_get_variables_and_their_output_is_shown(source, to, said):
-    told = hooks.environment(source, LtspOptions(base_dir="/base", tftp_dir="/tftp"))
-    commands = hooks.commands_before(
+    told = hooks.make_environment(source, LtspOptions(base_dir="/base", tftp_dir="/tftp"))
+    commands = hooks.find_commands_before(
         Hooks(
-            before=(
+            pre_hooks=(
                 hook("PRE_IMAGE_a", "echo \"$LTSP_IMAGE $LTSP_SOURCE $LTSP_BASE_DIR $LTSP_TFTP_DIR\"; echo '\033' >&2"),
             )
         ),
@@ -97,8 +97,8 @@ def test_commands_get_variables_and_their_output_is_shown(source, to, said):
 
 
 def test_the_first_command_that_fails_stops_the_build_and_is_named(source, to, said):
-    commands = hooks.commands_before(
-        Hooks(before=(hook("PRE_IMAGE_a", "echo why; exit 3"), hook("PRE_IMAGE_b", "echo never"))), "/nowhere"
+    commands = hooks.find_commands_before(
+        Hooks(pre_hooks=(hook("PRE_IMAGE_a", "echo why; exit 3"), hook("PRE_IMAGE_b", "echo never"))), "/nowhere"
     )
     with pytest.raises(LtspError) as caught:
         opened(hooks.attach_commands(source, commands, {}, to))
@@ -108,8 +108,8 @@ def test_the_first_command_that_fails_stops_the_build_and_is_named(source, to, s
 
 
 def test_a_command_that_does_not_mention_the_root_is_run_before_the_source_is_read(source, to):
-    commands = hooks.commands_before(
-        Hooks(before=(hook("PRE_IMAGE_a", f"touch {source.path}/opt/new; ! env | grep ^LTSP_R"),)), ""
+    commands = hooks.find_commands_before(
+        Hooks(pre_hooks=(hook("PRE_IMAGE_a", f"touch {source.path}/opt/new; ! env | grep ^LTSP_R"),)), ""
     )
     found = hooks.attach_commands(source, commands, {}, to)
     assert (found.name, found.kind, found.description) == (source.name, source.kind, source.description)
@@ -125,8 +125,8 @@ def test_without_commands_the_source_is_unchanged(source, to):
 @pytest.mark.root
 def test_changes_below_ltsp_root_go_into_the_image_but_not_the_source(tmp_path, source, to):
     script = executable(tmp_path / "image.d/10-apps", 'rm "$LTSP_ROOT/etc/fstab" && test -e "$LTSP_ROOT/opt/first"')
-    commands = hooks.commands_before(
-        Hooks(before=(hook("PRE_IMAGE_a", "touch $LTSP_ROOT/opt/first"),)), str(script.parent)
+    commands = hooks.find_commands_before(
+        Hooks(pre_hooks=(hook("PRE_IMAGE_a", "touch $LTSP_ROOT/opt/first"),)), str(script.parent)
     )
     before = set(os.listdir(f"{source.path}/opt"))
     paths = opened(hooks.attach_commands(source, commands, {}, to))
@@ -137,8 +137,8 @@ def test_changes_below_ltsp_root_go_into_the_image_but_not_the_source(tmp_path, 
 
 
 def test_a_source_without_writable_view_is_an_error_before_any_work(source, to, said):
-    commands = hooks.commands_before(
-        Hooks(before=(hook("PRE_IMAGE_a", "echo ran"), hook("PRE_IMAGE_b", "touch $LTSP_ROOT/x"))), "/nowhere"
+    commands = hooks.find_commands_before(
+        Hooks(pre_hooks=(hook("PRE_IMAGE_a", "echo ran"), hook("PRE_IMAGE_b", "touch $LTSP_ROOT/x"))), "/nowhere"
     )
     with pytest.raises(SourceError, match=r"^/etc/ltsp/ltsp\.conf:11: PRE_IMAGE_b uses LTSP_ROOT, but chroot lab"):
         hooks.attach_commands(CombinedSource(source, (), lambda _path: source), commands, {}, to)
@@ -147,7 +147,7 @@ def test_a_source_without_writable_view_is_an_error_before_any_work(source, to, 
 
 def test_commands_after_the_image_cannot_use_ltsp_root():
     with pytest.raises(UsageError) as caught:
-        hooks.commands_after(Hooks(after=(hook("POST_IMAGE_x", "touch $LTSP_ROOT/x"),)))
+        hooks.list_commands_after(Hooks(post_hooks=(hook("POST_IMAGE_x", "touch $LTSP_ROOT/x"),)))
     assert caught.value.hint == "rename it to PRE_IMAGE_x"
-    (command,) = hooks.commands_after(Hooks(after=(hook("POST_IMAGE_x", "true"),)))
+    (command,) = hooks.list_commands_after(Hooks(post_hooks=(hook("POST_IMAGE_x", "true"),)))
     assert command.arguments == ("/bin/sh", "-c", "true")

@@ -10,7 +10,7 @@ import pytest
 from corpus.site import Site
 from ltsp.cli import main
 from ltsp.source.snapshot import snapshot
-from ltsp.source.snapshot.frozen import Frozen
+from ltsp.source.snapshot.frozen import FrozenMount
 
 LOST = "the snapshot of vg0/root overflowed: too much changed while it was being read"
 
@@ -31,7 +31,7 @@ def site(tmp_path, monkeypatch):
     @contextmanager
     def taken(live, _wanted):
         with live.root.__class__(os.dup(live.root.descriptor)) as root:
-            yield [Frozen(live.path, "lvm", "vg0/root", root, 0, invalid_reason=invalid_reason)]
+            yield [FrozenMount(live.path, "lvm", "vg0/root", root, 0, invalid_reason=invalid_reason)]
 
     monkeypatch.setattr(snapshot, "_TAKE_SNAPSHOT", {"lvm": taken})
     monkeypatch.setattr(snapshot, "_choose_kind", lambda _mount, asked_for: "lvm" if asked_for == "auto" else "")

@@ -53,7 +53,7 @@ def test_another_image_takes_the_links_over(tmp_path, boot):
 def test_a_file_of_somebody_else_stays_and_is_named(tmp_path):
     (tmp_path / "tftp" / "kernel8.img").write_bytes(b"theirs")
     linked = link(tmp_path)
-    assert linked.in_the_way == ("kernel8.img",)
+    assert linked.foreign_paths == ("kernel8.img",)
     assert (tmp_path / "tftp" / "kernel8.img").read_bytes() == b"theirs"
 
 

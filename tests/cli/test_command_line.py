@@ -47,7 +47,7 @@ def test_options_and_operands_of_the_manual_page(run, line, options, operands):
     found = run(*line.split())
     assert isinstance(found, Invocation)
     assert (found.applet, found.options, list(found.operands)) == ("image", ImageOptions(**options), operands)
-    assert (found.warnings, found.hooks.before, found.hooks.after) == ((), (), ())
+    assert (found.warnings, found.hooks.pre_hooks, found.hooks.post_hooks) == ((), (), ())
 
 
 def test_a_section_with_a_name_similar_to_a_role_causes_a_warning(run):
@@ -78,7 +78,7 @@ def test_the_command_line_overrides_ltsp_conf_and_environment(run):
     conf = "[server]\nCLEANUP=0\nTFTP_DIR=/conf\nPRE_IMAGE_A='touch x'\nCOMPRESION=xz\n"
     found = run("image", "-c1", conf=conf, BACKUP="0", TFTP_DIR="/environment")
     assert (found.options.cleanup, found.options.backup, found.ltsp.tftp_dir) == (True, False, "/conf")
-    assert [hook.value for hook in found.hooks.before] == ["touch x"]
+    assert [hook.value for hook in found.hooks.pre_hooks] == ["touch x"]
     assert [line.rpartition("ltsp.conf:")[2] for line in found.warnings] == [
         "5: unknown key COMPRESION; did you mean COMPRESSION?"
     ]
@@ -132,7 +132,7 @@ def test_posixly_correct_ends_the_options_at_the_first_operand(run):
         ("image --name=a,b x", "option --name: 'a,b' must not contain a comma; a-b is valid"),
         ("image --name=a", "option --name requires exactly one source, but 0 are given"),
         ("image --name=a b c", "option --name requires exactly one source, but 2 are given"),
-        ("image -r --name=a b c", "option --name: 2 images cannot share one name"),
+        ("image -r --name=a b c", "option --name requires exactly one image, but 2 are given"),
         ("kernel --name=a b c", "option --name requires exactly one source, but 2 are given"),
         ("info x", "ltsp info takes no argument, but 'x' is given"),
         ("versions x --keep 2", "option --keep requires --prune"),

@@ -19,7 +19,7 @@ from ltsp import errors
 from ltsp.cli.command_line import parse_command_line
 from ltsp.cli.console import ConsoleOptions, JsonReport, TextReport, make_report, open_report
 from ltsp.cli.invocation import Invocation
-from ltsp.cli.progress import Counter, NoProgress, ProgressLines, duration
+from ltsp.cli.progress import Counter, NoProgress, ProgressLines, format_duration
 from ltsp.cli.screen import Screen, format_table
 from ltsp.tree.name import printable
 
@@ -231,7 +231,7 @@ def test_percentages_are_increasing_whole_numbers():
     {0: "0.0 s", 9.94: "9.9 s", 9.95: "10 s", 59.4: "59 s", 59.6: "1 min 0 s", 3599.6: "1 h 0 min"}.items(),
 )
 def test_durations_are_short(seconds, text):
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_json_is_one_object_a_line_as_docs_json_says():

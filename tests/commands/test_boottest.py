@@ -18,9 +18,9 @@ import pytest
 from corpus import bootable_site, diskless
 from ltsp.boottest import run, test_servers
 from ltsp.boottest.console import BootStage
-from ltsp.boottest.machine import HOST, VirtualMachine
+from ltsp.boottest.machine import HOST_ADDRESS, VirtualMachine
 from ltsp.boottest.test_servers import BootRoute
-from ltsp.build.boot_gate import boot_test_subject
+from ltsp.build.boot_gate import require_bootable
 from ltsp.commands.boottest import boottest
 from ltsp.errors import LtspError, UsageError
 from ltsp.settings.applets import LtspOptions
@@ -122,7 +122,7 @@ def test_a_kernel_is_published_when_it_has_booted_with_the_current_image(lab):
 
 
 def subject(lab, **changes):
-    return replace(boot_test_subject(lab.current), **changes)
+    return replace(require_bootable(lab.current), **changes)
 
 
 def verdict(route, *, seconds=SECONDS, memory=1280):
@@ -192,7 +192,7 @@ def test_a_missing_version_is_reported_by_the_file_that_cannot_be_fetched(lab):
 def test_the_client_reports_an_image_missing_on_the_server(lab):
     seen = verdict(BootRoute(subject(lab, image="images/.versions/lab/gone/image.img"), False, "http", "http"))
     assert not seen.passed
-    assert f"http://{HOST}/images/.versions/lab/gone/image.img" in seen.cause
+    assert f"http://{HOST_ADDRESS}/images/.versions/lab/gone/image.img" in seen.cause
 
 
 @boot

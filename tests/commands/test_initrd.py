@@ -388,7 +388,7 @@ def test_conflicting_accounts_are_reported(place):
 
 
 def test_a_run_waits_for_another_one_and_then_fails(place, monkeypatch):
-    monkeypatch.setattr("ltsp.build.add_on._WAIT", 0.0)
+    monkeypatch.setattr("ltsp.build.add_on._LOCK_TIMEOUT", 0.0)
     place.run("")
     before = place.add_on.read_bytes()
     with (

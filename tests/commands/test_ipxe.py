@@ -49,7 +49,7 @@ class Server:
 
     def kernel(self, name):
         (self.tftp / "ltsp" / name).mkdir()
-        (self.tftp / "ltsp" / name / "boot.ipxe").write_text(Pointer(name, VERSION, None).text())
+        (self.tftp / "ltsp" / name / "boot.ipxe").write_text(Pointer(name, VERSION, None).to_script())
 
     def run(self, conf="", *, overwrite=True, **options):
         ltsp = LtspOptions(base_dir=str(self.base), tftp_dir=str(self.tftp), overwrite=overwrite)

@@ -132,7 +132,7 @@ def test_versions_removed_by_retention_are_reported_with_the_reason(places, stor
 
 
 def test_an_ambiguous_prefix_is_refused(places, store):
-    with pytest.raises(LtspError, match="several versions 20"):
+    with pytest.raises(LtspError, match="several versions that begin with 20"):
         run(places, NAME, use="20")
     assert read_served_state(store).menu == ("three", "three")
 

@@ -11,16 +11,16 @@ from pathlib import Path
 @contextmanager
 def btrfs_disk(place: Path, *options: str) -> Iterator[Path]:
     """The mount point of a new btrfs, at its top level."""
-    disk, point = place / "btrfs.img", place / "btrfs"
+    disk, mount_point = place / "btrfs.img", place / "btrfs"
     with disk.open("wb") as file:
         file.truncate(256 << 20)
     subprocess.run(["mkfs.btrfs", "-q", disk], check=True, stdout=subprocess.DEVNULL)
-    point.mkdir()
-    subprocess.run(["mount", "-o", ",".join(["loop", *options]), disk, point], check=True)
+    mount_point.mkdir()
+    subprocess.run(["mount", "-o", ",".join(["loop", *options]), disk, mount_point], check=True)
     try:
-        yield point
+        yield mount_point
     finally:
-        subprocess.run(["umount", "-R", point], check=True)
+        subprocess.run(["umount", "-R", mount_point], check=True)
 
 
 def subvolume(path: Path) -> Path:
@@ -29,7 +29,7 @@ def subvolume(path: Path) -> Path:
     return path
 
 
-def subvolumes(point: Path) -> list[str]:
+def subvolumes(mount_point: Path) -> list[str]:
     """The paths of all that are in a btrfs, in order; asked of the btrfs of the distribution."""
-    done = subprocess.run(["btrfs", "subvolume", "list", point], check=True, capture_output=True, text=True)
+    done = subprocess.run(["btrfs", "subvolume", "list", mount_point], check=True, capture_output=True, text=True)
     return sorted(line.split(" path ", 1)[1] for line in done.stdout.splitlines())

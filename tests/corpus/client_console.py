@@ -71,7 +71,7 @@ def start_client(tftp: Path, mac: str = MAC, memory: int = 768) -> Iterator[Clie
     with console, console_there, monitor, monitor_there:
         descriptors = [console_there.fileno(), monitor_there.fileno()]
         arguments = machine.arguments(*descriptors)
-        with command.serve(arguments, descriptors=descriptors, package="qemu-system-x86"):
+        with command.start_in_background(arguments, descriptors=descriptors, package="qemu-system-x86"):
             console_there.close()
             said = _Recorder()
             spawned = fdspawn(console.fileno(), timeout=BOOT_SECONDS)

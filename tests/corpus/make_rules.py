@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from ltsp.build.exclusions import ExclusionRules
-from ltsp.transform.exclude import Exclusions, image_excludes
+from ltsp.transform.exclude import Exclusions, tune_image_excludes
 from ltsp.transform.rules import parse_lines
-from ltsp.transform.secret_rows import image_secrets
+from ltsp.transform.secret_rows import tune_image_secrets
 from ltsp.transform.secrets import Secrets
 from ltsp.tree.selection import select_all
 
 
 def rules(excludes: str = "", omit_excludes: str = "", secrets: str = "", *, cleanup: bool = True) -> ExclusionRules:
-    tuned = image_excludes(None, parse_lines(excludes, "ADD"), parse_lines(omit_excludes, "OMIT"))
-    rows = image_secrets(add=parse_lines(secrets, "ADD")).rows
+    tuned = tune_image_excludes(None, parse_lines(excludes, "ADD"), parse_lines(omit_excludes, "OMIT"))
+    rows = tune_image_secrets(add=parse_lines(secrets, "ADD")).rows
     return ExclusionRules(
         exclusions=Exclusions(line.text for line in tuned.lines),
         secrets=Secrets(rows, Exclusions(line.text for line in tuned.omitted)),
         cleanup=cleanup,
-        parameters=select_all,
-        exact=(),
+        mksquashfs_selection=select_all,
+        exact_paths=(),
         warnings=(),
     )

@@ -284,9 +284,9 @@ def mounted(image: Path, scratch: Path) -> Snapshot:
 
 
 def main() -> None:
-    image, point = sys.argv[1:]
-    subprocess.run(["mount", "-t", "squashfs", "-o", "loop,ro", image, point], check=True)
-    pickle.dump(directory(point), sys.stdout.buffer)
+    image, mount_point = sys.argv[1:]
+    subprocess.run(["mount", "-t", "squashfs", "-o", "loop,ro", image, mount_point], check=True)
+    pickle.dump(directory(mount_point), sys.stdout.buffer)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def fate(files: dict[str, bytes]) -> str:
     with scratch() as make:
         try:
             disks = [
-                open_disk(io.BytesIO(files[name]), open_sibling=sibling, scratch=make)
+                open_disk(io.BytesIO(files[name]), open_sibling=sibling, make_scratch=make)
                 for name in ("disk", "disk1")
                 if name in files
             ]

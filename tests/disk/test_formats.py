@@ -144,7 +144,7 @@ def test_a_compressed_disk_is_unpacked_into_a_sparse_file(kind, by, raw, tmp_pat
         # Two members behind each other, as `gzip -c a b` makes them.
         packed = compress(content[:100_000]) + compress(content[100_000:])
         signs: list[None] = []
-        disk = open_disk(io.BytesIO(packed), scratch=lambda: scratch, working=lambda: signs.append(None))
+        disk = open_disk(io.BytesIO(packed), make_scratch=lambda: scratch, heartbeat=lambda: signs.append(None))
         assert disk.compression == by
         assert len(signs) > 1
         assert disk.blocks.read_at(0, SIZE) == raw.read_bytes()
@@ -160,8 +160,8 @@ def test_a_truncated_compressed_disk_is_damaged(compress, raw):
 
 
 def test_a_compressed_file_that_decompresses_to_too_much_is_refused_in_time(monkeypatch):
-    monkeypatch.setattr("ltsp.disk.image._ALWAYS_UNPACKED", 64 * MIB)
-    monkeypatch.setattr("ltsp.disk.image._RATIO", 10)
+    monkeypatch.setattr("ltsp.disk.image._ALWAYS_ALLOWED_SIZE", 64 * MIB)
+    monkeypatch.setattr("ltsp.disk.image._MAX_RATIO", 10)
     with pytest.raises(FormatError, match="decompresses to more"):
         open_disk(io.BytesIO(gzip.compress(bytes(80 * MIB))))
 
@@ -195,7 +195,7 @@ def test_a_disk_below_is_asked_for_in_the_directory_of_the_disk_that_names_it(ra
     qemu_img("create", "-f", "qcow2", "-b", "store/middle", "-F", "qcow2", tmp_path / "top")
     with ExitStack() as stack, (tmp_path / "top").open("rb") as file:
         disk = open_disk(file, open_sibling=lambda name: stack.enter_context((tmp_path / name).open("rb")))
-        assert disk.below == ("store/middle", "store/base")
+        assert disk.backing_files == ("store/middle", "store/base")
         assert disk.blocks.read_at(0, SIZE) == raw.read_bytes()
 
 

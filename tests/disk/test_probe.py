@@ -10,7 +10,7 @@ from ltsp.storage.blocks import MemoryBlocks
 
 READ = frozenset(_READERS)
 """By our own readers, in any case."""
-KINDS = {kind for _, _, kind in (*probe._MAGICS, *probe._FAR, *probe.FILE_MAGICS)}
+KINDS = {kind for _, _, kind in (*probe._MAGICS, *probe._DISTANT_MAGICS, *probe.FILE_MAGICS)}
 
 
 def test_each_detected_format_has_its_own_name():
@@ -29,7 +29,7 @@ def test_supported_formats_need_no_remedy(kind):
     assert not probe.get_remedy(kind)
 
 
-@pytest.mark.parametrize(("place", "magic", "kind"), [*probe._MAGICS, *probe._FAR])
+@pytest.mark.parametrize(("place", "magic", "kind"), [*probe._MAGICS, *probe._DISTANT_MAGICS])
 def test_each_magic_number_identifies_its_format(place, magic, kind):
     data = bytearray(3 << 20)
     data[place : place + len(magic)] = magic

@@ -370,7 +370,7 @@ def test_linear_volumes_are_put_together_from_their_segments(chance):
         "/dev/disk/by-id/dm-name-vg--one-root--fs",
         f"/dev/disk/by-id/dm-uuid-LVM-{identity}",
     )
-    assert not found.direct
+    assert not found.is_plain_range
 
 
 def test_striped_volumes_are_put_together_from_several_disks(chance):
@@ -566,5 +566,5 @@ def test_a_disk_that_says_its_sectors_is_read_by_them(disk):
     tables.sfdisk(disk, TABLES["primary partitions"])
     with disk.open("rb") as file:
         blocks = open_disk(file).blocks
-        (first, *_) = Volumes.of([Disk(blocks, "VHDX", sector=4096)]).volumes
+        (first, *_) = Volumes.of([Disk(blocks, "VHDX", sector_size=4096)]).volumes
         assert first.offset == 2048 * 4096

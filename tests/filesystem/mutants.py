@@ -224,8 +224,8 @@ def trust_checksums() -> None:
     checksum.matches_ext4 = lambda *_data, **_bits: True
     journal._Journal._check_log_block = lambda _self, _data, _kind: None
     journal._Journal._check_data_block = lambda _self, _place, _transaction, _sum: None
-    for kind in btrfs_superblock._CHECKSUMS:
-        btrfs_superblock._CHECKSUMS[kind] = lambda _data: b""
+    for kind in btrfs_superblock._CHECKSUM_TYPES:
+        btrfs_superblock._CHECKSUM_TYPES[kind] = lambda _data: b""
     ExtentDataReader._read_checksums = lambda _self, _tree, _start, _end: b""
     ExtentDataReader._read_verified = lambda self, address, size, _expected: self._read_raw(
         self.nodes.chunks.locate_copies(address, size)[0], size

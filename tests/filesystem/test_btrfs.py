@@ -138,7 +138,7 @@ def test_a_damaged_node_is_read_from_its_second_copy(nasty_root, blocks, tmp_pat
     image = make_file_system(tmp_path / "image", SIZE, *MKFS, "-m", "dup")
     expected = filled(image, nasty_root)
     found = btrfs.open(blocks(image))
-    root = found._find_subvolume(btrfs.TOP).root
+    root = found._find_subvolume(btrfs.TOP_SUBVOLUME).root
     first, second = found.nodes.chunks.locate_copies(root.address, found.nodes.superblock.node_size)
     with image.open("r+b") as file:
         file.seek(first + 500)

@@ -258,7 +258,7 @@ def test_a_wrong_checksum_in_the_map_of_a_file_is_refused_as_by_the_kernel(check
 def test_a_wrong_checksum_of_a_block_of_attributes_is_refused(checked, blocks):
     found = ext.open(blocks(checked))
     assert found.tree().get("pieces").metadata.xattrs == (("user.key", b"value"),)
-    flip(checked, (inode_of(found, "pieces").attributes + 1) * 1024 - 1)
+    flip(checked, (inode_of(found, "pieces").attribute_block + 1) * 1024 - 1)
     with pytest.raises(FormatError, match="attribute block is damaged: wrong checksum"):
         ext.open(blocks(checked)).tree()
 

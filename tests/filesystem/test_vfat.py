@@ -85,7 +85,7 @@ def test_damage_is_reported(source, blocks, tmp_path):
     boot = vfat.open(blocks(image)).boot
     whole = image.read_bytes()
     with image.open("r+b") as file:
-        file.seek(boot.table + 4 * boot.root_cluster)
+        file.seek(boot.fat_offset + 4 * boot.root_cluster)
         file.write(boot.root_cluster.to_bytes(4, "little"))
     with pytest.raises(FormatError, match="does not end"):
         vfat.open(blocks(image)).tree()

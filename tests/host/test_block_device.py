@@ -46,11 +46,11 @@ def sysfs(tmp_path):
     ("number", "medium"),
     {
         "a partition of a fixed disk": ((8, 1), BlockDevice()),
-        "a partition of a stick": ((8, 17), BlockDevice(removable=True)),
-        "a stick without partitions": ((8, 16), BlockDevice(removable=True)),
-        "a loop device": ((7, 0), BlockDevice(loop=True)),
+        "a partition of a stick": ((8, 17), BlockDevice(is_removable=True)),
+        "a stick without partitions": ((8, 16), BlockDevice(is_removable=True)),
+        "a loop device": ((7, 0), BlockDevice(is_loop=True)),
         "a logical volume": ((253, 0), BlockDevice()),
-        "an encrypted volume over a volume and a stick": ((253, 1), BlockDevice(removable=True)),
+        "an encrypted volume over a volume and a stick": ((253, 1), BlockDevice(is_removable=True)),
         "no device at all": ((0, 50), BlockDevice()),
     }.values(),
 )

@@ -55,7 +55,7 @@ def test_nested_subvolumes_are_found_however_many(disk):
     many = [root / f"many{count}" for count in range(300)]
     subprocess.run(["sh", "-ec", 'for name; do btrfs -q subvolume create "$name"; done', "sh", *many], check=True)
     with opened(root) as directory:
-        assert sorted(btrfs.list_nested(directory), key=lambda each: each.path) == sorted(
+        assert sorted(btrfs.list_nested_subvolumes(directory), key=lambda each: each.path) == sorted(
             (NestedSubvolume(number(path), os.fsencode(path.relative_to(root))) for path in (*made, *many)),
             key=lambda each: each.path,
         )
@@ -91,7 +91,7 @@ def test_a_directory_is_not_a_subvolume(disk):
 
 def test_another_file_system_has_no_subvolumes():
     with opened("/proc") as directory, pytest.raises(OSError, match="Inappropriate ioctl") as raised:
-        list(btrfs.list_nested(directory))
+        list(btrfs.list_nested_subvolumes(directory))
     assert raised.value.errno == errno.ENOTTY
 
 
@@ -99,7 +99,7 @@ def test_a_subvolume_is_mounted_by_its_number_in_private(disk):
     root = subvolume(disk / "@")
     (root / "file").write_text("there")
     before = read_mounts()
-    device = next(mount.source for mount in before if mount.point == os.fsencode(disk))
+    device = next(mount.source for mount in before if mount.mount_point == os.fsencode(disk))
     options = {b"subvolid": b"%d" % number(root)}
     mounted = create_mount(b"btrfs", device, options, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID)
     try:

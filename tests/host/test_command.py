@@ -41,7 +41,7 @@ def test_the_locale_is_the_same_everywhere(monkeypatch):
 def test_the_administrators_programs_are_found_with_the_path_of_su_and_cron(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert command.run(["sh", "-c", "echo $PATH"]).stdout.startswith(b"/nowhere:/usr/local/sbin:")
-    assert command.find("sh") in {"/bin/sh", "/usr/bin/sh"}
+    assert command.find_program("sh") in {"/bin/sh", "/usr/bin/sh"}
 
 
 def test_a_failure_names_the_program_its_status_and_its_last_lines():
@@ -50,7 +50,7 @@ def test_a_failure_names_the_program_its_status_and_its_last_lines():
 
 
 def test_an_expected_status_is_not_a_failure():
-    assert command.run(["sh", "-c", "exit 7"], accepted=(0, 7)).status == 7
+    assert command.run(["sh", "-c", "exit 7"], accepted_statuses=(0, 7)).status == 7
 
 
 def test_a_failure_by_signal_names_the_signal():
@@ -76,7 +76,7 @@ def test_names_that_are_not_utf8_reach_the_program_as_their_bytes():
 
 
 def feed_for_ever(*arguments: str) -> None:
-    with command.feed(arguments) as running:
+    with command.start_with_input(arguments) as running:
         while True:
             running.input.write(b"x" * 65536)
 
@@ -88,7 +88,7 @@ def test_a_fed_program_that_fails_says_why_and_not_broken_pipe():
 
 def test_a_fed_program_ends_with_its_input(tmp_path):
     target = tmp_path / "copy"
-    with command.feed(["dd", f"of={target}", "status=none"]) as running:
+    with command.start_with_input(["dd", f"of={target}", "status=none"]) as running:
         running.input.write(b"fed")
         running.finish()
     assert target.read_bytes() == b"fed"
@@ -98,7 +98,7 @@ def test_leaving_the_block_kills_the_program_and_what_it_started(tmp_path):
     """Both ignore SIGTERM, as a program that hangs would."""
     note = tmp_path / "pids"
     inner = f"(trap '' TERM; sleep 60 & echo $! >> {note}; wait)"
-    with command.feed(["sh", "-c", f"trap '' TERM; {inner} & echo $$ >> {note}; cat > /dev/null; wait"]):
+    with command.start_with_input(["sh", "-c", f"trap '' TERM; {inner} & echo $$ >> {note}; cat > /dev/null; wait"]):
         while not note.exists() or len(note.read_text().split()) < 2:
             time.sleep(0.01)
     assert all(gone(int(pid)) for pid in note.read_text().split())
@@ -108,7 +108,7 @@ def test_a_program_dies_with_us_even_where_we_are_killed(tmp_path):
     note = tmp_path / "pid"
     code = (
         "from ltsp.host import command\n"
-        f"with command.feed(['sh', '-c', 'echo $$ > {note}; exec sleep 60']) as running:\n"
+        f"with command.start_with_input(['sh', '-c', 'echo $$ > {note}; exec sleep 60']) as running:\n"
         "    running.finish()\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(command.__file__).parents[2])}
@@ -139,7 +139,7 @@ def test_a_program_that_closes_its_output_early_is_waited_for():
 
 
 def test_a_server_runs_while_its_block_does():
-    with command.serve(["sh", "-c", "echo ready; exec sleep 60"]) as server:
+    with command.start_in_background(["sh", "-c", "echo ready; exec sleep 60"]) as server:
         while server.output() != b"ready\n":
             assert server.status(0.01) is None
         pid = server._process.pid
@@ -148,6 +148,6 @@ def test_a_server_runs_while_its_block_does():
 
 
 def test_a_server_that_ends_by_itself_says_how():
-    with command.serve(["sh", "-c", "echo no room >&2; exit 3"]) as server:
+    with command.start_in_background(["sh", "-c", "echo no room >&2; exit 3"]) as server:
         assert server.status(5) == 3
         assert server.output() == b"no room\n"

@@ -19,7 +19,7 @@ def kind(request, monkeypatch):
 @pytest.mark.usefixtures("kind")
 class TestNameless:
     def test_it_has_no_name_until_it_is_linked(self, tmp_path):
-        with files.create_unnamed(str(tmp_path)) as new:
+        with files.create_unnamed_file(str(tmp_path)) as new:
             new.file.write(b"whole")
             assert not [name for name in os.listdir(tmp_path) if not files.is_leftover(name)]
             new.link(str(tmp_path / "file"), 0o640)
@@ -28,22 +28,22 @@ class TestNameless:
         assert os.listdir(tmp_path) == ["file"]
 
     def test_without_a_link_nothing_stays(self, tmp_path):
-        with files.create_unnamed(str(tmp_path)) as new:
+        with files.create_unnamed_file(str(tmp_path)) as new:
             new.file.write(b"half")
         assert os.listdir(tmp_path) == []
 
     def test_it_takes_no_name_that_is_there(self, tmp_path):
         (tmp_path / "file").write_bytes(b"old")
-        with pytest.raises(FileExistsError), files.create_unnamed(str(tmp_path)) as new:
+        with pytest.raises(FileExistsError), files.create_unnamed_file(str(tmp_path)) as new:
             new.link(str(tmp_path / "file"), 0o644)
         assert (tmp_path / "file").read_bytes() == b"old"
 
     def test_only_its_owner_may_read_it_while_it_is_written(self, tmp_path):
-        with files.create_unnamed(str(tmp_path)) as new:
+        with files.create_unnamed_file(str(tmp_path)) as new:
             assert stat.S_IMODE(os.fstat(new.file.fileno()).st_mode) == 0o600
 
     def test_a_missing_directory_is_an_error(self, tmp_path):
-        with pytest.raises(FileNotFoundError), files.create_unnamed(str(tmp_path / "missing")):
+        with pytest.raises(FileNotFoundError), files.create_unnamed_file(str(tmp_path / "missing")):
             pass
 
 
@@ -51,13 +51,13 @@ class TestReplacing:
     def test_a_file(self, tmp_path):
         path = str(tmp_path / "file")
         for data in (b"one", b"two"):
-            files.replace(path, data, 0o644)
+            files.replace_file(path, data, 0o644)
         assert (tmp_path / "file").read_bytes() == b"two"
         assert os.listdir(tmp_path) == ["file"]
 
     def test_leftovers_of_a_killed_run_are_not_in_the_way(self, tmp_path):
         (tmp_path / ".file.new").write_bytes(b"half")
-        files.replace(str(tmp_path / "file"), b"whole", 0o644)
+        files.replace_file(str(tmp_path / "file"), b"whole", 0o644)
         assert os.listdir(tmp_path) == ["file"]
 
     def test_by_a_symbolic_link(self, tmp_path):
@@ -74,7 +74,7 @@ class TestReplacing:
         assert (tmp_path / "name").read_bytes() == b"old"
         replacement.commit()
         assert files.prepare_hard_link(str(tmp_path / "name"), str(tmp_path / "file")) is None
-        assert files.same_file(str(tmp_path / "name"), str(tmp_path / "file"))
+        assert files.is_same_file(str(tmp_path / "name"), str(tmp_path / "file"))
         assert sorted(os.listdir(tmp_path)) == ["file", "name"]
 
     def test_by_another_name_of_a_symbolic_link(self, tmp_path):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ltsp.host.mounts import Mount, find_mount, mounts_below, parse_mounts, read_mounts
+from ltsp.host.mounts import Mount, find_mount, find_mounts_below, parse_mounts, read_mounts
 
 ROOT = b"22 1 8:2 / / rw,relatime shared:1 - ext4 /dev/sda2 rw,errors=remount-ro\n"
 
 
 def points(text, path=b"/", mount_id=22):
-    return {point: mount.id for point, mount in mounts_below(parse_mounts(text), path, mount_id).items()}
+    return {point: mount.id for point, mount in find_mounts_below(parse_mounts(text), path, mount_id).items()}
 
 
 def test_a_line_becomes_a_mount():
@@ -18,10 +18,10 @@ def test_a_line_becomes_a_mount():
     assert parse_mounts(text) == [
         Mount(
             id=36,
-            parent=35,
+            parent_id=35,
             device=(0, 32),
             root=b"/@/with space",
-            point=b"/mnt\ttab",
+            mount_point=b"/mnt\ttab",
             kind="btrfs",
             source=b"/dev/sda 1",
             options=frozenset({b"rw", b"subvol=/@"}),
@@ -30,7 +30,7 @@ def test_a_line_becomes_a_mount():
 
 
 def test_the_table_of_this_process_is_understood():
-    assert any(mount.point == b"/" for mount in read_mounts())
+    assert any(mount.mount_point == b"/" for mount in read_mounts())
 
 
 def test_mounts_are_met_in_the_order_of_their_paths_and_relative_to_the_directory():

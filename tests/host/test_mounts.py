@@ -114,7 +114,7 @@ def test_without_the_privilege_it_is_an_error_with_a_way_out(monkeypatch):
     def forbidden():
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(system_call, "unshare_mounts", forbidden)
+    monkeypatch.setattr(system_call, "unshare_mount_namespace", forbidden)
     with pytest.raises(
         LtspError, match="cannot create a private mount namespace: Operation not permitted: run as root"
     ):

@@ -57,11 +57,11 @@ def test_qemu_that_writes_is_found_by_its_locks(disk):
     with running("qemu-io", "-f", "raw", disk) as process:
         now = found_soon(disk)
         for _ in range(100):
-            if now.locked:
+            if now.holds_lock:
                 break
             time.sleep(0.05)
             now = found(disk)
-        assert now.locked
+        assert now.holds_lock
         assert isinstance(now.user, Process)
         assert now.user.pid == process.pid
         assert now.user.command.startswith("qemu-io")
@@ -92,7 +92,7 @@ def test_a_process_that_has_it_open_for_writing_is_found(disk):
     with holding("f = open('{disk}', 'r+b')", disk) as process:
         now = found(disk)
         assert now is not None
-        assert (now.locked, now.user) == (False, Process.of(process.pid))
+        assert (now.holds_lock, now.user) == (False, Process.of(process.pid))
     assert found(disk) is None
 
 
@@ -120,7 +120,7 @@ def test_a_lock_of_another_kind_counts(disk, lock):
     with holding(lock, disk):
         now = found(disk)
         assert now is not None
-        assert now.locked
+        assert now.holds_lock
 
 
 def test_a_shared_lock_is_not_a_writer(disk):

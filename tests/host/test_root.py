@@ -35,7 +35,7 @@ def chroot(tmp_path, way):  # noqa: ARG001, every test with a chroot runs both w
 
 
 def read(root, path):
-    descriptor = root.follow_file(path)
+    descriptor = root.open_file_following_links(path)
     with open(descriptor, "rb") as file:
         return file.read()
 
@@ -99,7 +99,7 @@ def test_only_regular_files_are_opened_for_reading(chroot, kind):
             root.open_file(b"", b"x")
         if kind != stat.S_IFLNK:
             with pytest.raises(NotRegularFile):
-                root.follow_file(b"x")
+                root.open_file_following_links(b"x")
 
 
 def test_paths_longer_than_the_kernel_takes_are_opened_in_pieces(chroot):
@@ -175,7 +175,7 @@ def test_a_rename_elsewhere_only_delays(tmp_path, monkeypatch):
     with RootDirectory.open(os.fsencode(tmp_path)) as root:
         monkeypatch.setattr(system_call, "openat2", busy)
         assert read(root, b"file") == b"x"
-        monkeypatch.setattr(root_module, "_TRIES", 2)
+        monkeypatch.setattr(root_module, "_MAX_TRIES", 2)
         with pytest.raises(BlockingIOError):
             root.open_handle(b"file")
 
@@ -215,8 +215,8 @@ def test_without_mount_ids_file_systems_tell_mounts_apart(tmp_path, monkeypatch)
 
 
 def test_a_filter_that_forbids_the_call_is_as_good_as_its_absence():
-    assert system_call.is_missing(PermissionError(errno.EPERM, "seccomp"))
-    assert not system_call.is_missing(PermissionError(errno.EACCES, "mode"))
+    assert system_call.is_unavailable(PermissionError(errno.EPERM, "seccomp"))
+    assert not system_call.is_unavailable(PermissionError(errno.EACCES, "mode"))
 
 
 def test_a_broken_mount_id_is_an_error(monkeypatch):
@@ -234,7 +234,7 @@ def attack(root):
         path = name.encode()
         directory, _, last = path.rpartition(b"/")
         for attempt in (
-            lambda path=path: root.follow_file(path),
+            lambda path=path: root.open_file_following_links(path),
             lambda directory=directory, last=last: root.open_file(directory, last)[0],
         ):
             try:

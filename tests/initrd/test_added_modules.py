@@ -17,7 +17,7 @@ from ltsp.initrd.compressed_file import decompress
 from ltsp.initrd.drivers import find_network_drivers, group_modules
 from ltsp.initrd.kernel_modules import KernelModules, module_name
 from ltsp.initrd.module_file import MAX_MODULE_SIZE, DriverKind, ModuleFile, ModuleKind, is_for_wired_cards
-from ltsp.initrd.program_file import APPLETS
+from ltsp.initrd.program_file import BUSYBOX_APPLETS
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import select_all
@@ -39,7 +39,7 @@ def system(files, needs=None, order=ORDER):
         f"{M}/modules.order": order,
     }
     placed = {f"{M}/{path}": data for path, data in files.items() if data is not None}
-    return make_tree({"lib": "-> usr/lib", "usr/bin/busybox": program(applets=APPLETS), **tables, **placed})
+    return make_tree({"lib": "-> usr/lib", "usr/bin/busybox": program(applets=BUSYBOX_APPLETS), **tables, **placed})
 
 
 def net(files, needs=None, order=ORDER, network=()):

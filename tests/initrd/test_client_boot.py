@@ -193,7 +193,9 @@ def test_a_client_boots_by_http_with_the_sites_configuration(debian_root, initrd
     network.serve("busybox", "httpd", "-f", "-p", "127.0.0.1:8080", "-h", images, port=8080)
     digest = hashlib.sha256((images / "lab.img").read_bytes()).hexdigest()
     words = f"ltsp.root=http://10.0.2.2:8080/lab.img ltsp.sha256={digest} ltsp.image=images/lab.img"
-    said = runs(debian_root, initrd, words, record_property, transport="http", memory=1024, network=network.command)
+    said = runs(
+        debian_root, initrd, words, record_property, transport="http", memory=1024, network_drivers=network.command
+    )
     assert said["machine"] == hashlib.md5(b"ltsp 52:54:00:00:00:01").hexdigest()
     assert said["hosts"] == "127.0.0.1 localhost|127.0.1.1 pc15 525400000001|10.0.2.2 server"
     assert said["cron"] == "masked"
@@ -225,7 +227,7 @@ def test_a_client_boots_by_nfs(debian_root, initrd, images, network, tmp_path, r
         record_property,
         transport=f"nfs {protocols}",
         memory=384,
-        network=network.command,
+        network_drivers=network.command,
     )
 
 
@@ -246,13 +248,21 @@ def serve_nfs(network: Network, images: Path, tmp_path: Path, protocols: str) ->
 def test_a_menu_of_older_clients_boots(debian_root, initrd, images, network, tmp_path, record_property):
     serve_nfs(network, images.parent, tmp_path, "3, 4")
     words = f"root=/dev/nfs nfsroot=10.0.2.2:{images.parent},vers=3 ltsp.image={images.name}/lab.img"
-    runs(debian_root, initrd, words, record_property, transport="nfs, old menu", memory=512, network=network.command)
+    runs(
+        debian_root,
+        initrd,
+        words,
+        record_property,
+        transport="nfs, old menu",
+        memory=512,
+        network_drivers=network.command,
+    )
 
 
 def test_a_client_boots_by_nbd(debian_root, initrd, images, network, record_property):
     network.serve("nbdkit", "-f", "-r", "-i", "127.0.0.1", "-e", "lab", "file", images / "lab.img", port=10809)
     words = "ltsp.root=nbd://10.0.2.2/lab ltsp.image=images/lab.img"
-    runs(debian_root, initrd, words, record_property, transport="nbd", memory=384, network=network.command)
+    runs(debian_root, initrd, words, record_property, transport="nbd", memory=384, network_drivers=network.command)
 
 
 E1000 = "user,id=n0;e1000,netdev=n0,mac=52:54:00:00:00:01"
@@ -280,7 +290,7 @@ def dkms(debian_root, site, tmp_path_factory) -> Path:
     assert "updates/dkms/e1000.ko" in client.modules["net"]
     work = tmp_path_factory.mktemp("dkms")
     with (work / "ours.img").open("wb") as output:
-        newc.write_archive(client.tree, output, client.present)
+        newc.write_archive(client.tree, output, client.existing_directories)
     shutil.copytree(site, work / "tree/ltsp/site")
     diskless.archived(work / "tree", work / "site.img")
     (work / "client.img").write_bytes((work / "ours.img").read_bytes() + (work / "site.img").read_bytes())
@@ -310,7 +320,7 @@ def distribution(request, site, tmp_path_factory) -> tuple[Path, Path]:
     with DirectorySource("lab", str(root), "").open(select_all, Faults()) as tree:
         client = build_client_tree(tree, KernelModules.read(tree, version), server=ServerPrograms(read_server_file))
     ours = io.BytesIO()
-    newc.write_archive(client.tree, ours, client.present)
+    newc.write_archive(client.tree, ours, client.existing_directories)
     shutil.copytree(site, work / "tree/ltsp/site")
     diskless.archived(work / "tree", work / "site.img")
     parts = [
@@ -334,7 +344,7 @@ def test_a_client_boots_after_the_initrd_of_its_distribution(distribution, image
         start="",
         transport=f"nfs, {root.name}",
         memory=1024,
-        network=network.command,
+        network_drivers=network.command,
     )
     assert said["work"].split("|")[0] == "facts"
     assert said["modprobe"] == "/sbin/modprobe"
@@ -388,7 +398,7 @@ def test_a_card_without_link_is_passed_over(debian_root, initrd, images, network
         cards=("user,id=n0;e1000,id=dead,netdev=n0,mac=52:54:00:00:00:02", diskless.CARD.replace("n0", "n1")),
         unplugged=["dead"],
         until=("ltsp: FATAL:", "Kernel panic"),
-        network=network.command,
+        network_drivers=network.command,
     )
     assert re.search(r"ltsp: network card \w+, 52:54:00:00:00:01", boot.text), boot.text[-3000:]
     assert "404 Not Found" in boot.fatal
@@ -419,7 +429,7 @@ def test_a_failure_states_its_cause_and_its_remedy(debian_root, initrd, images, 
         f"{words} {BOOTIF}",
         memory=memory,
         until=("ltsp: FATAL:", "login:", "Kernel panic"),
-        network=network.command,
+        network_drivers=network.command,
     )
     assert cause in boot.fatal, boot.text[-3000:]
     assert remedy in boot.fatal

@@ -15,7 +15,7 @@ from ltsp.errors import FileUnreadable, FormatError, LtspError
 from ltsp.initrd.client_tree import ClientInitrd, ClientOptions, build_client_tree
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.module_file import ModuleFile
-from ltsp.initrd.program_file import APPLETS, ServerPrograms
+from ltsp.initrd.program_file import BUSYBOX_APPLETS, ServerPrograms
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, Directory, File, Metadata
@@ -26,7 +26,7 @@ E1000, PTP, OVERLAY = "kernel/drivers/net/ethernet/intel/e1000.ko", "kernel/driv
 IMAGE = {
     "lib": "-> usr/lib",
     "bin": "-> usr/bin",
-    "usr/bin/busybox": program(applets=APPLETS),
+    "usr/bin/busybox": program(applets=BUSYBOX_APPLETS),
     f"{MODULES}/modules.dep": f"{E1000}.xz: {PTP}\n{PTP}:\n{OVERLAY}:\n",
     f"{MODULES}/modules.builtin": "kernel/fs/squashfs/squashfs.ko\n",
     f"{MODULES}/{E1000}.xz": lzma.compress(
@@ -80,7 +80,7 @@ def test_files_of_a_distributions_initrd_are_not_replaced():
     hooks = {f"{place}/lib/dracut/hooks/{hook}" for place in ("usr", "var") for hook in ("cmdline", "mount")}
     assert {f"{hook}/99-ltsp.sh" for hook in hooks} <= paths(initrd.tree)
     above = {"usr", "var", "usr/lib", "var/lib"}
-    assert initrd.present == {
+    assert initrd.existing_directories == {
         *above,
         *(f"{path}/dracut{rest}" for path in ("usr/lib", "var/lib") for rest in ("", "/hooks")),
         *hooks,
@@ -146,7 +146,7 @@ def test_without_nbd_client_the_package_is_named():
 
 
 def test_a_chosen_driver_that_is_missing_is_named():
-    (warning,) = (w for w in made(options=ClientOptions(network=("e1000", "r8169"))).warnings if "driver" in w)
+    (warning,) = (w for w in made(options=ClientOptions(network_drivers=("e1000", "r8169"))).warnings if "driver" in w)
     assert warning == "kernel 6.1.0 has no module r8169 (network driver)"
 
 

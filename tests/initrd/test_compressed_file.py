@@ -9,7 +9,7 @@ import pytest
 from corpus.dict_tree import make_tree
 from corpus.tree_strategies import text
 from ltsp.errors import FormatError
-from ltsp.initrd.compressed_file import read_decompressed, without_suffix
+from ltsp.initrd.compressed_file import read_decompressed, strip_suffix
 
 DATA = text(100_000)
 
@@ -47,4 +47,4 @@ def test_a_missing_file_is_none():
 
 
 def test_suffixes_of_compression_are_distinguished_from_others():
-    assert [without_suffix(name) for name in ("a.ko.xz", "a.ko", "a.zst.bin")] == ["a.ko", "a.ko", "a.zst.bin"]
+    assert [strip_suffix(name) for name in ("a.ko.xz", "a.ko", "a.zst.bin")] == ["a.ko", "a.ko", "a.zst.bin"]

@@ -137,11 +137,11 @@ def test_modules_of_base_are_in_no_other_group_and_shared_ones_are_in_each():
 
 
 def test_chosen_drivers_replace_the_wired_ones():
-    assert group_modules(MODULES, network=["e1000e"])["net"] == ("kernel/drivers/ptp/ptp.ko.xz", ETHERNET)
+    assert group_modules(MODULES, network_drivers=["e1000e"])["net"] == ("kernel/drivers/ptp/ptp.ko.xz", ETHERNET)
 
 
 def test_chosen_usb_drivers_include_host_controllers():
-    assert "kernel/drivers/usb/host/xhci-pci.ko.xz" in group_modules(MODULES, network=["r8152"])["net"]
+    assert "kernel/drivers/usb/host/xhci-pci.ko.xz" in group_modules(MODULES, network_drivers=["r8152"])["net"]
 
 
 def test_the_file_system_of_an_image_is_added():

@@ -13,7 +13,7 @@ from ltsp.initrd.client_tree import ClientInitrd, ClientOptions, build_client_tr
 from ltsp.initrd.drivers import find_network_drivers
 from ltsp.initrd.kernel_modules import KernelModules, module_name
 from ltsp.initrd.modprobe_conf import ModprobeConf, replace_hyphens
-from ltsp.initrd.program_file import APPLETS
+from ltsp.initrd.program_file import BUSYBOX_APPLETS
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, DeviceKind, File, Metadata
@@ -34,7 +34,7 @@ FILES = {
 def system(conf):
     listed = "".join(f"{path}:\n" for path in FILES)
     files = {f"{M}/{path}": file for path, file in FILES.items()}
-    programs = {"usr/bin/busybox": program(applets=APPLETS)}
+    programs = {"usr/bin/busybox": program(applets=BUSYBOX_APPLETS)}
     return make_tree({"lib": "-> usr/lib", f"{M}/modules.dep": listed, **files, **programs, **conf})
 
 
@@ -206,13 +206,15 @@ def test_modprobe_reads_the_same(tmp_path):
     dumped = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     said = [line.split(None, 2) for line in dumped if line]
     assert set(conf.blacklist) == {words[1] for words in said if words[0] == "blacklist"}
-    assert [[rule.pattern, rule.text] for rule in conf.commands] == [w[1:] for w in said if w[0] == "install"]
+    assert [[rule.pattern, rule.text] for rule in conf.install_rules] == [w[1:] for w in said if w[0] == "install"]
     assert [[rule.pattern, rule.text] for rule in conf.aliases] == [w[1:] for w in said if w[0] == "alias"]
     options = [words[2] for words in said if words[:2] == ["options", "r8169"]]
     assert conf.options["r8169"].split() == " ".join(options).split()
     # Some releases write no blank before `post:`.
     soft = {w[1]: w[2].replace("-", "_").replace("post:", " post:").split() for w in said if w[0] == "softdep"}
-    assert {each.name: [*_marked("pre:", each.before), *_marked("post:", each.after)] for each in conf.softdeps} == soft
+    assert {
+        each.name: [*_marked("pre:", each.pre_modules), *_marked("post:", each.post_modules)] for each in conf.softdeps
+    } == soft
     assert {"r8169", "snd_x_y", "right_run"} == set(conf.blacklist)
 
 

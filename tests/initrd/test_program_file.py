@@ -10,7 +10,7 @@ from corpus.dict_tree import make_tree
 from corpus.elf_files import ARM64, I386, X86_64, program
 from ltsp.errors import LtspError
 from ltsp.initrd.elf import Elf
-from ltsp.initrd.program_file import APPLETS, find_busybox, find_program, image_reader
+from ltsp.initrd.program_file import BUSYBOX_APPLETS, find_busybox, find_program, make_image_reader
 
 LIBC = program(needed=["ld-linux.so.2"])
 LOADER = program()
@@ -28,7 +28,7 @@ PATHS = ("usr/sbin/nbd-client",)
 
 
 def found(entries, paths=PATHS):
-    return find_program(image_reader(make_tree(entries)), paths)
+    return find_program(make_image_reader(make_tree(entries)), paths)
 
 
 def test_a_program_comes_with_its_loader_and_all_libraries_that_the_headers_name():
@@ -63,7 +63,7 @@ def test_the_next_path_is_tried_if_one_is_not_a_program():
 
 
 def test_links_of_an_image_never_lead_to_a_file_of_the_server():
-    assert image_reader(make_tree({"bin/busybox": "-> /usr/bin/env"}))("bin/busybox") is None
+    assert make_image_reader(make_tree({"bin/busybox": "-> /usr/bin/env"}))("bin/busybox") is None
 
 
 @pytest.mark.oracle
@@ -78,21 +78,23 @@ def test_the_libraries_are_those_that_the_loader_lists():
     assert set(nbd.libraries) == names
 
 
-GOOD = program(applets=APPLETS)
+GOOD = program(applets=BUSYBOX_APPLETS)
 TARGETS = {Elf.parse(program(X86_64)).target}
 
 
 def busybox(image, server=None, given=None, targets=TARGETS):
-    return find_busybox(image_reader(make_tree(image)), image_reader(make_tree(server or {})), given, targets)
+    return find_busybox(make_image_reader(make_tree(image)), make_image_reader(make_tree(server or {})), given, targets)
 
 
 def test_the_images_own_static_busybox_comes_first():
-    chosen = busybox({"usr/bin/busybox": GOOD, "bin": "-> usr/bin"}, {"bin/busybox": program(applets=[*APPLETS, "vi"])})
+    chosen = busybox(
+        {"usr/bin/busybox": GOOD, "bin": "-> usr/bin"}, {"bin/busybox": program(applets=[*BUSYBOX_APPLETS, "vi"])}
+    )
     assert (chosen.data, chosen.origin) == (GOOD, "/bin/busybox of the image")
 
 
 def test_the_images_own_may_be_for_another_machine_than_its_kernel():
-    small = program(I386, applets=APPLETS)
+    small = program(I386, applets=BUSYBOX_APPLETS)
     assert busybox({"bin/busybox": small}).data == small
 
 
@@ -102,7 +104,7 @@ def test_the_servers_busybox_is_used_if_the_images_is_not_static():
 
 
 def test_a_given_busybox_has_precedence():
-    assert busybox({"bin/busybox": program(applets=[*APPLETS, "vi"])}, given=GOOD).data == GOOD
+    assert busybox({"bin/busybox": program(applets=[*BUSYBOX_APPLETS, "vi"])}, given=GOOD).data == GOOD
 
 
 @pytest.mark.parametrize(
@@ -110,8 +112,8 @@ def test_a_given_busybox_has_precedence():
     [
         ({}, {}, "no static busybox for x86-64: not found in the image or on this server"),
         ({"bin/busybox": program(needed=["libc.so.6"])}, {}, "/bin/busybox of the image is not static"),
-        ({}, {"bin/busybox": program(ARM64, applets=APPLETS)}, "/bin/busybox of this server is for arm64"),
-        ({"bin/busybox": program(applets=APPLETS[:-2])}, {}, "/bin/busybox of the image lacks uname, wget"),
+        ({}, {"bin/busybox": program(ARM64, applets=BUSYBOX_APPLETS)}, "/bin/busybox of this server is for arm64"),
+        ({"bin/busybox": program(applets=BUSYBOX_APPLETS[:-2])}, {}, "/bin/busybox of the image lacks uname, wget"),
     ],
     ids=["none", "with libraries", "another machine", "built without what is needed"],
 )
@@ -126,7 +128,7 @@ def test_without_a_suitable_busybox_the_error_says_what_was_found_and_names_the_
     ("given", "reason"),
     [
         (b"#!/bin/sh", "of --busybox cannot be used: it is not an ELF file"),
-        (program(ARM64, applets=APPLETS), "of --busybox is for arm64"),
+        (program(ARM64, applets=BUSYBOX_APPLETS), "of --busybox is for arm64"),
         (program(needed=["libc.so.6"]), "of --busybox is not static"),
     ],
 )
@@ -139,5 +141,5 @@ def test_a_given_busybox_that_is_not_suitable_is_an_error(given, reason):
 def test_a_distributions_busybox_has_all_required_applets():
     data = Path("/usr/bin/busybox").read_bytes()
     listed = subprocess.run(["/usr/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()
-    assert set(APPLETS) <= set(listed)
+    assert set(BUSYBOX_APPLETS) <= set(listed)
     assert busybox({}, {"usr/bin/busybox": data}).data == data

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from ltsp.cpio import newc
 from ltsp.errors import ConfError
 from ltsp.initrd.site import quoting
-from ltsp.initrd.site.layer import LISTS, build_site_tree
+from ltsp.initrd.site.layer import LIST_NAMES, build_site_tree
 from ltsp.initrd.site.passwords import Accounts
 from ltsp.initrd.site.settings import build_common_layer, build_section_layer, server_facts
-from ltsp.settings.client_sections import client_settings
+from ltsp.settings.client_sections import read_client_settings
 from ltsp.settings.conf import parse_conf
 from ltsp.settings.conf_keys import Reader, keys_of
 from ltsp.settings.resolve import Setting
@@ -69,7 +69,7 @@ def test_a_value_is_refused_with_file_and_line_or_stays_where_it_belongs(key, va
             assert text == "" or text.endswith("\n")
             if path in {"etc/hosts", "etc/fstab"} or name.startswith("CRONTAB"):
                 assert text.count("\n") <= 1, "one line"
-    for name in LISTS:
+    for name in LIST_NAMES:
         for entry in getattr(made, name):
             assert re.fullmatch(r"[A-Za-z0-9:_.@\\/-]+", entry)
             assert ".." not in entry.split("/")
@@ -92,7 +92,7 @@ def test_every_file_of_a_layer_is_text_without_control_characters(key, value):
 @given(VALUES)
 def test_a_line_of_hosts_begins_with_an_address(value):
     try:
-        line = quoting.hosts_line(value)
+        line = quoting.check_hosts_line(value)
     except ValueError:
         return
     assume(line and not line.startswith("#"))
@@ -103,7 +103,7 @@ def test_a_line_of_hosts_begins_with_an_address(value):
 @given(VALUES)
 def test_settings_of_display_managers_stay_lines(value):
     try:
-        text = quoting.ini_lines(value)
+        text = quoting.check_ini_lines(value)
     except ValueError:
         return
     assert text == "" or text.endswith("\n")
@@ -112,7 +112,7 @@ def test_settings_of_display_managers_stay_lines(value):
 @given(VALUES)
 def test_commands_stay_unchanged(value):
     try:
-        text = quoting.script(value)
+        text = quoting.check_script(value)
     except ValueError:
         return
     assert text.rstrip("\n") == value.rstrip("\n")
@@ -132,10 +132,10 @@ def test_any_file_of_settings_becomes_an_archive_or_faults_with_their_lines(line
         conf = parse_conf(text, "ltsp.conf")
     except ConfError:
         return
-    settings = client_settings(conf)
+    settings = read_client_settings(conf)
     faults, warnings = list(settings.faults), list(settings.warnings)
     shared = settings.common.settings
-    layers = {"common": build_common_layer(shared, Accounts(), faults, warnings, logs_in=True)}
+    layers = {"common": build_common_layer(shared, Accounts(), faults, warnings, has_autologin=True)}
     for number, each in enumerate(settings.sections):
         layers[f"section/{number:04}"] = build_section_layer(
             each.settings, shared, each.match, Accounts(), faults, warnings

@@ -15,7 +15,7 @@ from ltsp.initrd.site.image_layer import ImageAccountFacts, build_image_layer
 from ltsp.initrd.site.layer import build_site_tree
 from ltsp.initrd.site.passwords import Accounts
 from ltsp.initrd.site.settings import build_common_layer, build_section_layer, server_facts
-from ltsp.settings.client_sections import client_settings
+from ltsp.settings.client_sections import read_client_settings
 from ltsp.settings.conf import parse_conf
 from ltsp.tree.node import Metadata
 
@@ -96,14 +96,14 @@ def root(tmp_path, busybox):
 
 
 def _archive():
-    settings = client_settings(parse_conf(CONF.encode(), "ltsp.conf"))
+    settings = read_client_settings(parse_conf(CONF.encode(), "ltsp.conf"))
     shared = settings.common.settings
     accounts = Accounts(frozenset({"alice"}), key=b"key")
     faults, warnings = [], []
     sections = [
         build_section_layer(each.settings, shared, each.match, accounts, faults, warnings) for each in settings.sections
     ]
-    base = build_common_layer(shared, accounts, faults, warnings, logs_in=True)
+    base = build_common_layer(shared, accounts, faults, warnings, has_autologin=True)
     assert (faults, warnings) == ([], [])
     facts = ImageAccountFacts(
         {"etc/gdm3/daemon.conf": b"[daemon]\nWaylandEnable=false"},
@@ -114,7 +114,7 @@ def _archive():
         "etc/passwd": b"root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n",
         "etc/shadow": b"root:!:::::::\nalice:!:::::::\n",
     }
-    image = build_image_layer(facts, merged, (), logs_in=True)
+    image = build_image_layer(facts, merged, (), has_autologin=True)
     numbered = {f"section/{number:04}": each for number, each in enumerate(sections, 1)}
     return build_site_tree({"common": base, "image/lab": image, **numbered}, server_facts(shared))
 

@@ -11,12 +11,12 @@ from corpus.disks import ext4, partitioned
 from corpus.system import VERSION, make_system
 from ltsp.disk.volumes import Volume
 from ltsp.inspection.fstab import (
-    _TYPES,
+    _DISCOVERABLE_TYPES,
     FstabDevice,
     FstabEntry,
     discover_partitions,
     parse_device,
-    parse_entries,
+    parse_fstab,
     parse_system_entries,
 )
 from ltsp.source.find import find_source
@@ -51,7 +51,7 @@ def test_the_parts_of_a_system_come_parents_first_and_data_not_at_all():
         ("boot/efi", "/dev/disk/by-uuid/1C2D-3E4F"),
     ]
     assert [part.path for part in parse_system_entries(FEDORA)] == ["boot", "boot/efi", "var"]
-    assert [entry.subvolume for entry in parse_entries(FEDORA)] == ["root", "", "", "home", "@var"]
+    assert [entry.subvolume for entry in parse_fstab(FEDORA)] == ["root", "", "", "home", "@var"]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_what_is_not_part_of_the_system_is_left_out(line):
 
 
 def test_blanks_in_names_are_escaped():
-    assert parse_entries("LABEL=a\\040b /opt/x\\040y ext4 nofail\n") == [
+    assert parse_fstab("LABEL=a\\040b /opt/x\\040y ext4 nofail\n") == [
         FstabEntry("LABEL=a b", "opt/x y", "ext4", ("nofail",))
     ]
     assert parse_system_entries("LABEL=a /opt ext4 nofail\n")[0].is_optional
@@ -153,7 +153,7 @@ def test_the_types_are_those_of_util_linux():
     listed = subprocess.check_output(["sfdisk", "--label", "gpt", "-T"], text=True).lower()
     names = dict(re.findall(r"^([0-9a-f-]{36})\s+(.*)$", listed, re.MULTILINE))
     words = {"boot": "boot|efi", "efi": "efi", "var": "variable data", "usr": "/usr"}
-    for kind, place, _ in _TYPES:
+    for kind, place, _ in _DISCOVERABLE_TYPES:
         assert re.search(words[place], names[kind]), (kind, names[kind])
 
 

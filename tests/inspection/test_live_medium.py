@@ -69,7 +69,7 @@ def casper(*names, sources=None):
 
 def carried(*names, sources=None):
     found = LiveMedium.of(casper(*names, sources=sources))
-    short = [path.removeprefix("casper/").removesuffix(".squashfs") for path in (found.chosen, *found.systems)]
+    short = [path.removeprefix("casper/").removesuffix(".squashfs") for path in (found.default_path, *found.systems)]
     return short[0], short[1:]
 
 
@@ -362,7 +362,7 @@ def test_the_kernel_of_any_layout_is_found_by_the_version_that_it_states(tmp_pat
 
 
 def by_rule(argument, rule, selection=select_all):
-    with find_source(str(argument), "/nowhere", own_rule=rule).open(selection, Faults()) as tree:
+    with find_source(str(argument), "/nowhere", user_rule=rule).open(selection, Faults()) as tree:
         found = find_kernel(tree, "live", rule)
         return found.path, found.initrd_path, found.version, found.reason
 

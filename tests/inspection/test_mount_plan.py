@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ltsp.host.block_device import BlockDevice
-from ltsp.host.mounts import mounts_below, parse_mounts
+from ltsp.host.mounts import find_mounts_below, parse_mounts
 from ltsp.inspection.mount_plan import decide_mounts
 
 ROOT = "22 1 8:2 / / rw,relatime shared:1 - ext4 /dev/sda2 rw\n"
@@ -66,13 +66,13 @@ CONTAINER = """\
 
 
 def media(mount):
-    return BlockDevice(removable=mount.source == b"/dev/sdb1", loop=mount.device[0] == 7)
+    return BlockDevice(is_removable=mount.source == b"/dev/sdb1", is_loop=mount.device[0] == 7)
 
 
 def plan(text, path=b"/", at=""):
     return {
         decision.path: "" if decision.included else decision.reason
-        for decision in decide_mounts(mounts_below(parse_mounts(text.encode()), path, 22), media, at)
+        for decision in decide_mounts(find_mounts_below(parse_mounts(text.encode()), path, 22), media, at)
     }
 
 
@@ -150,13 +150,13 @@ def test_a_part_of_a_system_is_judged_by_its_place_there():
 
 def test_names_are_those_of_the_tree():
     text = ROOT + "30 22 8:3 / /opt/a\\040b\\134\udcff rw - ext4 /dev/sda3 rw\n"
-    mounts = mounts_below(parse_mounts(text.encode("utf-8", "surrogateescape")), b"/", 22)
+    mounts = find_mounts_below(parse_mounts(text.encode("utf-8", "surrogateescape")), b"/", 22)
     decision = decide_mounts(mounts, media)[0]
     assert (decision.path, decision.description) == ("opt/a b\\\udcff", "ext4 on /dev/sda3")
 
 
 def test_only_servers_and_daemons_may_let_one_wait():
-    decisions = decide_mounts(mounts_below(parse_mounts(SERVER.encode()), b"/", 22), media)
+    decisions = decide_mounts(find_mounts_below(parse_mounts(SERVER.encode()), b"/", 22), media)
     assert {decision.path for decision in decisions if decision.may_hang} == {
         *("opt/shared", "opt/remote", "var/cache/auto"),
     }

@@ -91,7 +91,7 @@ def test_a_deployment_has_the_var_of_its_system_and_the_boot_of_the_disk():
 def test_of_several_deployments_the_one_that_boots_is_meant(newest):
     carrier = two_deployments(newest)
     assert (
-        root_file_systems.choose_bootable(carrier, root_file_systems.find_nested_roots(carrier)).path
+        root_file_systems.choose_bootable_root(carrier, root_file_systems.find_nested_roots(carrier)).path
         == f"{OS}/deploy/{newest}"
     )
 
@@ -101,7 +101,8 @@ def test_boot_loader_entries_may_be_on_another_partition():
     boot = Tree(carrier.get("boot"))
     carrier = carrier.edit({"boot": Directory(PLAIN)})
     assert (
-        root_file_systems.choose_bootable(carrier, root_file_systems.find_nested_roots(carrier), [boot]).path == SECOND
+        root_file_systems.choose_bootable_root(carrier, root_file_systems.find_nested_roots(carrier), [boot]).path
+        == SECOND
     )
 
 

@@ -134,7 +134,7 @@ def test_a_link_to_secrets_is_never_served(site, link, words):
         (("--no-such-option",), ["--no-such-option", "ltsp --help=image"]),
         (("-b2",), ["neither 0 nor 1"]),
         (("--ionice=no-such-program",), ["no-such-program", "--ionice"]),
-        (("--name=a", "b"), ["--name", "2 images"]),
+        (("--name=a", "b"), ["--name", "but 2 are given"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -132,19 +132,19 @@ def test_a_kind_that_is_not_possible_is_refused_before_any_work(site, chroot, ki
 
 
 def test_elsewhere_auto_is_silent_and_btrfs_is_refused(site, tmp_path):
-    disk, point = tmp_path / "ext4.img", tmp_path / "ext4"
-    point.mkdir()
+    disk, mount_point = tmp_path / "ext4.img", tmp_path / "ext4"
+    mount_point.mkdir()
     subprocess.run(["mkfs.ext4", "-q", disk, "32M"], check=True)
-    subprocess.run(["mount", "-o", "loop", disk, point], check=True)
+    subprocess.run(["mount", "-o", "loop", disk, mount_point], check=True)
     try:
-        lab = make_system(point / "lab")
+        lab = make_system(mount_point / "lab")
         said = site.ltsp("image", *FAST, str(lab))
         assert "snapshot" not in said.stdout + said.stderr
         says = ["with btrfs: its file system is ext4 on /dev/loop", "--snapshot=auto"]
         done = site.ltsp("image", "--quiet", "--snapshot=btrfs", str(lab), status=1)
         assert all(text in done.stderr for text in says), done.stderr
     finally:
-        subprocess.run(["umount", point], check=True)
+        subprocess.run(["umount", mount_point], check=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -198,7 +198,7 @@ subprocess.run(["mount", "--rbind", "/dev", f"{place}/dev"], check=True)
 os.chroot(place)
 os.chdir("/")
 os.makedirs("/srv/ltsp/images", exist_ok=True)
-source = find_source("/", "/srv/ltsp", leave_out=("/srv/ltsp",), snapshots=kind)
+source = find_source("/", "/srv/ltsp", excluded_directories=("/srv/ltsp",), snapshots=kind)
 faults = Faults()
 with source.open(select_all, faults) as tree:
     with open("/etc/hostname", "w") as file:

@@ -15,7 +15,7 @@ import pytest
 
 from corpus import dict_tree, kitchen_sink, tree_snapshot
 from corpus.tree_strategies import text
-from ltsp.build.summary import losses_of_mksquashfs
+from ltsp.build.summary import describe_mksquashfs_losses
 from ltsp.errors import FileUnreadable, LtspError, UsageError
 from ltsp.host import command
 from ltsp.mksquashfs import engine
@@ -93,7 +93,7 @@ def test_the_root_keeps_its_mode_and_from_mksquashfs_4_6_on_its_owner_and_time(t
     root = subprocess.run(call, check=True, capture_output=True, text=True).stdout.splitlines()[0]
     assert root.startswith("drwxr-x--t")
     assert ("12/34" in root and "2001-04-19 04:25" in root) == made.keeps_root == (engine.read_version() >= (4, 6))
-    assert list(losses_of_mksquashfs(made)) == (
+    assert list(describe_mksquashfs_losses(made)) == (
         []
         if made.keeps_root
         else ["the root directory has the owner and time of the build: mksquashfs older than 4.6 does not keep them"]
@@ -257,7 +257,7 @@ def test_every_compressor_of_the_real_one_can_be_had(tmp_path, name):
 def test_files_with_a_priority_come_first_in_the_image(tmp_path):
     noise = {name: os.urandom(200_000) for name in ("a", "b", "c")}
     tree = Tree(Directory(ROOT, {name: File(Metadata(0o644), Bytes(data)) for name, data in noise.items()}))
-    image, _ = written(tree, tmp_path, ["-no-sparse"], replace(ZSTD, first={"c": 1, "a": -1}))
+    image, _ = written(tree, tmp_path, ["-no-sparse"], replace(ZSTD, sort_priorities={"c": 1, "a": -1}))
     data = image.read_bytes()
     assert data.index(noise["c"][:1000]) < data.index(noise["b"][:1000]) < data.index(noise["a"][:1000])
 
@@ -280,7 +280,7 @@ def test_no_room_is_named_as_what_it_is(tmp_path, monkeypatch):
         "import os; os.execvp(sys.argv[1], sys.argv[1:])\n"
     )
     (tmp_path / "mksquashfs").write_text(
-        f"#!/bin/sh\nexec {sys.executable} -c '{code}' {command.find('mksquashfs')} \"$@\"\n"
+        f"#!/bin/sh\nexec {sys.executable} -c '{code}' {command.find_program('mksquashfs')} \"$@\"\n"
     )
     (tmp_path / "mksquashfs").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -289,7 +289,7 @@ def test_no_room_is_named_as_what_it_is(tmp_path, monkeypatch):
 
 
 def test_a_missing_mksquashfs_names_its_package(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "find", lambda _program: None)
+    monkeypatch.setattr(command, "find_program", lambda _program: None)
     with pytest.raises(LtspError, match="install the package squashfs-tools"):
         written(SMALL, tmp_path)
 
@@ -365,7 +365,7 @@ def test_what_is_lost_is_counted(tmp_path):
     _, made = written(tree, tmp_path)
     assert (made.lost.times, made.lost.acls, made.lost.foreign) == (2, 1, 1)
     assert (made.sockets, made.root_attributes) == (1, 2)
-    assert list(losses_of_mksquashfs(made))[:2] == [
+    assert list(describe_mksquashfs_losses(made))[:2] == [
         "mksquashfs left out 1 socket: a tar stream cannot contain them",
         "mksquashfs left out 2 attributes of the root directory",
     ]

@@ -43,7 +43,7 @@ def options(line: str) -> WriteOptions:
         "-Xcompression-level 1": Compression("gzip", 1),
         "-Xcompression-level 19 -comp zstd": Compression("zstd", 19),
         "-comp zstd -comp zstd": Compression("zstd"),
-        "-comp lz4 -Xhc": Compression("lz4", high=True),
+        "-comp lz4 -Xhc": Compression("lz4", high_compression=True),
         "-comp xz": Compression("xz"),
         "-comp xz -Xdict-size 100%": Compression("xz"),
         "-comp xz -b 1M -Xdict-size 1M": Compression("xz"),

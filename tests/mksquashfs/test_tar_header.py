@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltsp.mksquashfs.tar_header import BLOCK, END, TarEntry, TarType, padding
-from ltsp.tree.node import LATEST
+from ltsp.mksquashfs.tar_header import BLOCK, END_OF_ARCHIVE, TarEntry, TarType, padding
+from ltsp.tree.node import MAX_MTIME
 
 
 def read(entry: TarEntry, data: bytes = b"") -> tarfile.TarInfo:
-    stream = io.BytesIO(entry.pack() + data + padding(len(data)) + END)
+    stream = io.BytesIO(entry.pack() + data + padding(len(data)) + END_OF_ARCHIVE)
     with tarfile.open(fileobj=stream, encoding="utf-8", errors="surrogateescape") as archive:
         (member,) = archive.getmembers()
     return member
@@ -32,7 +32,7 @@ PATHS = st.lists(st.binary(min_size=1, max_size=255).filter(lambda name: not set
     mode=st.integers(0, 0o7777),
     uid=st.integers(0, 2**32 - 1),
     gid=st.integers(0, 2**32 - 1),
-    mtime=st.integers(0, LATEST),
+    mtime=st.integers(0, MAX_MTIME),
 )
 def test_another_reader_finds_what_was_packed(path, mode, uid, gid, mtime):
     member = read(entry(path=path, mode=mode, uid=uid, gid=gid, mtime=mtime))

@@ -96,7 +96,9 @@ def test_the_first_path_in_order_holds_the_data_and_the_others_are_links_to_it()
 
 def test_files_with_a_priority_come_first_and_directories_before_them():
     names = {name: File(PLAIN, Bytes(name.encode())) for name in ("a", "b", "c")}
-    archive, _ = streamed(tree({**names, "d": Directory(Metadata(0o755), {"e": names["a"]})}), first={"c": 2, "b": -1})
+    archive, _ = streamed(
+        tree({**names, "d": Directory(Metadata(0o755), {"e": names["a"]})}), sort_priorities={"c": 2, "b": -1}
+    )
     assert archive.getnames() == ["d", "c", "a", "d/e", "b"]
 
 

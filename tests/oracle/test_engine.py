@@ -28,7 +28,7 @@ CODECS = [
     Compression("zstd", 3),
     Compression("xz", 0),
     Compression("lz4"),
-    Compression("lz4", high=True),
+    Compression("lz4", high_compression=True),
     Compression("none"),
 ]
 

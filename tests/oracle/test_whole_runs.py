@@ -18,7 +18,7 @@ import pytest
 
 from corpus import kitchen_sink, tree_snapshot
 from corpus.site import Site, content
-from ltsp.transform.skeleton import DIRECTORIES
+from ltsp.transform.skeleton import STANDARD_DIRECTORIES
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 
@@ -103,7 +103,7 @@ def test_without_exclusions_clients_see_the_whole_kitchen_sink(site, tmp_path):
     """By the kernel and by unsquashfs, from a run as people start it."""
     lab = site.base / "lab"
     kitchen_sink.build(lab / "nasty")
-    for place in DIRECTORIES:  # which would be made
+    for place in STANDARD_DIRECTORIES:  # which would be made
         (lab / place).mkdir(parents=True, exist_ok=True)
     (site.conf.parent / "image.excludes").write_text("")
     site.ltsp("image", "--cleanup=0", "-m", "-comp zstd -Xcompression-level 1", "lab")

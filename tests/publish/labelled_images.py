@@ -62,7 +62,7 @@ def stage_locked(locked: LockedImage, label: str, source: str = "/") -> StagedVe
     with locked.stage_image(len(image(label))) as stage:
         with translate_os_errors("write an image of", NAME):
             stage.image.write(image(label))
-        return stage.publish_later(contents(label, source))
+        return stage.stage_version(contents(label, source))
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def operate(store: Store, operation: str, label: str) -> None:
         case "move":
             publish(store, label, "/new")
         case "rotate":
-            publish(store, label, keep=everything_goes)
+            publish(store, label, retention=everything_goes)
         case _:
             with store.locked(NAME) as locked:
                 match operation:

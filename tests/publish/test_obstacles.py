@@ -198,7 +198,7 @@ def test_an_old_version_that_cannot_be_removed_is_named_and_the_new_one_is_publi
     with immutable(oldest.image), store.locked(NAME) as locked, locked.stage_image() as stage:
         stage.image.write(image("three"))
         with pytest.raises(FollowUpFailed, match="new clients already boot version") as error:
-            stage.publish(contents("three"), keep=Retention(1, 0))
+            stage.publish(contents("three"), retention=Retention(1, 0))
     assert error.value.exit_status == 3
     assert oldest.image in error.value.message
     assert read_served_state(store).menu == ("three", "three")

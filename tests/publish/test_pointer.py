@@ -18,7 +18,7 @@ BY_HTTP = {"ltsp-root": "http://10.0.2.2/images/", "ltsp-transport": "http", "lt
 def started(pointer, settings, *missing):
     """What a client loads, given the settings that the menu left."""
     client = IpxeClient({"netX/mac:hexhyp": "52-54-00-12-34-56", **settings}, fetch=lambda uri: uri not in missing)
-    return client, client.run(pointer.text())
+    return client, client.run(pointer.to_script())
 
 
 def ours(*files, image=IMAGE):
@@ -137,11 +137,11 @@ def test_without_a_root_the_script_points_to_the_menu():
 def test_a_script_states_its_versions():
     for before in (None, OLD, FOREIGN):
         pointer = Pointer("lab", NEW, before)
-        assert Pointer.parse(pointer.text()) == pointer
+        assert Pointer.parse(pointer.to_script()) == pointer
 
 
 def test_without_a_kernel_the_script_says_what_to_type():
-    text = Pointer("lab", NEW, None, "images/lab.img").text()
+    text = Pointer("lab", NEW, None, "images/lab.img").to_script()
     assert "run ltsp kernel lab" in text
     assert text.endswith("exit 1\n")
 

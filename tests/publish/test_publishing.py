@@ -118,8 +118,8 @@ class TestBuilds:
     def test_a_client_that_runs_keeps_its_image(self, store, paths):
         publish(store, "one")
         with open(paths.image, "rb") as running:
-            publish(store, "two", keep=Retention(1, 0))
-            publish(store, "three", backup=False, keep=Retention(1, 0))
+            publish(store, "two", retention=Retention(1, 0))
+            publish(store, "three", backup=False, retention=Retention(1, 0))
             assert running.read() == image("one")
 
     def test_the_same_again_publishes_nothing(self, store):
@@ -263,7 +263,7 @@ class TestGoingBack:
 
     def test_it_works_for_what_another_ltsp_left_as_old(self, store, locked, paths):
         write(paths.old, image("one"))
-        target = locked.before()
+        target = locked.previous()
         assert not target.has_kernel
         locked.publish_kernel(contents("one"), of=target)
         assert read_served_state(store) == all_of("one")
@@ -289,7 +289,7 @@ class TestGoingBack:
         with pytest.raises(LtspError, match="has no kernel"):
             locked.revert()
         assert read_served_state(store) == all_of("one", old="disk")
-        locked.publish_kernel(contents("disk"), of=locked.before())
+        locked.publish_kernel(contents("disk"), of=locked.previous())
         assert read_served_state(store) == all_of("disk", old="one")
 
     def test_an_unknown_version_is_named(self, locked):
@@ -318,11 +318,11 @@ class TestKernel:
         assert read_served_state(store).menu == ("one", "one")
 
     def test_kernels_do_not_push_images_out(self, store, locked):
-        keep = Retention(2, 0)
-        publish_locked(locked, "one", keep=keep)
-        publish_locked(locked, "two", keep=keep)
+        retention = Retention(2, 0)
+        publish_locked(locked, "one", retention=retention)
+        publish_locked(locked, "two", retention=retention)
         for label in ("three", "four", "five"):
-            locked.publish_kernel(contents(label), keep=keep)
+            locked.publish_kernel(contents(label), retention=retention)
         assert len({each.image_id for each in store.versions(NAME)}) == 2
 
     def test_a_chroot_has_a_kernel_and_no_image(self, locked, paths):
@@ -396,7 +396,7 @@ class TestForeign:
     def test_retention_never_collects_it(self, store, locked, paths):
         self.legacy(paths)
         for label in ("one", "two", "three"):
-            publish_locked(locked, label, keep=Retention(1, 0))
+            publish_locked(locked, label, retention=Retention(1, 0))
         locked.prune(1)
         assert [each.manifest.origin for each in store.versions(NAME)] == [Origin.FOREIGN, Origin.BUILT]
 
@@ -435,7 +435,7 @@ class TestForeign:
         locked.revert()
         os.unlink(paths.old)
         write(paths.old, image("other"))
-        locked.publish_kernel(contents("disk"), of=locked.before())
+        locked.publish_kernel(contents("disk"), of=locked.previous())
         assert read_served_state(store).image == "other"
 
     def test_a_symbolic_link_stays_one(self, store, locked, paths, tmp_path):
@@ -444,7 +444,7 @@ class TestForeign:
         publish_locked(locked, "one")
         assert os.readlink(paths.old) == "../../disk"
         assert read_served_state(store) == all_of("one", old="disk")
-        locked.publish_kernel(contents("disk"), of=locked.before())
+        locked.publish_kernel(contents("disk"), of=locked.previous())
         assert os.readlink(paths.image) == "../../disk"
         assert read_served_state(store) == all_of("disk", old="one")
 
@@ -523,7 +523,7 @@ class TestCollection:
             stdout=subprocess.PIPE,
         ) as reader:
             reader.stdout.readline()
-            publish_locked(locked, "two", backup=False, keep=Retention(1, 0))
+            publish_locked(locked, "two", backup=False, retention=Retention(1, 0))
             first = store.versions(NAME)[0]
             assert first.manifest.kernel.version == "one"
             with pytest.raises(LtspError, match=rf"in use by .* \(process {reader.pid}\)"):
@@ -538,7 +538,7 @@ class TestCollection:
             ["losetup", "--find", "--show", "--read-only", paths.image], capture_output=True, text=True, check=True
         ).stdout.strip()
         try:
-            publish_locked(locked, "two", backup=False, keep=Retention(1, 0))
+            publish_locked(locked, "two", backup=False, retention=Retention(1, 0))
             first = store.versions(NAME)[0]
             with pytest.raises(LtspError, match=f"in use by loop device {device}"):
                 locked.remove(first.id)

@@ -30,9 +30,9 @@ def remove_all(store, **options):
         return locked.remove_all(**options)
 
 
-def tidy(store, keep=YOUNG):
+def tidy(store, retention=YOUNG):
     with store.locked(NAME) as locked:
-        return locked.remove_deleted(keep)
+        return locked.remove_deleted_image(retention)
 
 
 def everything(store):

@@ -142,7 +142,7 @@ def test_one_that_replaces_a_damaged_current_version_leaves_no_way_back_to_that(
 
 def test_no_backup_is_made_if_none_is_wanted(store, locked):
     publish_locked(locked, "one")
-    locked.publish_staged(stage_locked(locked, "two"), backup=False, keep=Retention(1, 0))
+    locked.publish_staged(stage_locked(locked, "two"), backup=False, retention=Retention(1, 0))
     assert read_served_state(store) == ServedState(("two", "two"), "two", None, "two")
     assert len(store.versions(NAME)) == 1
 
@@ -167,11 +167,11 @@ def test_going_back_never_leads_to_one_that_waits(store, locked):
 
 def test_a_kernel_waits_with_the_image_of_the_current_version(store, locked):
     current = publish_locked(locked, "one").version
-    staged = locked.publish_kernel_later(contents("two"))
+    staged = locked.stage_kernel(contents("two"))
     assert read_served_state(store) == ServedState(("one", "one"), "one", None, "one")
     assert staged.version.is_image_of(current)
-    assert locked.publish_kernel_later(contents("two")) == staged
-    assert locked.publish_kernel_later(contents("one")) == Unchanged(current)
+    assert locked.stage_kernel(contents("two")) == staged
+    assert locked.stage_kernel(contents("one")) == Unchanged(current)
     locked.publish_staged(staged)
     assert read_served_state(store).menu == ("one", "two")
 
@@ -179,7 +179,7 @@ def test_a_kernel_waits_with_the_image_of_the_current_version(store, locked):
 def test_a_kernel_that_waits_with_another_image_is_not_a_twin(locked):
     first = publish_locked(locked, "one").version
     publish_locked(locked, "two")
-    staged = locked.publish_kernel_later(contents("three")).version
-    again = locked.publish_kernel_later(contents("three"), of=first).version
+    staged = locked.stage_kernel(contents("three")).version
+    again = locked.stage_kernel(contents("three"), of=first).version
     assert again.id != staged.id
     assert again.is_image_of(first)

@@ -122,7 +122,7 @@ def test_several_contents_are_read_at_once_and_some_not_to_their_end():
         for thread in threads:
             thread.join()
         assert found == [noise(3 << 20)] * 8
-        assert len(process.idle) <= 9
+        assert len(process.idle_channels) <= 9
 
 
 def test_other_files_are_asked_for(tmp_path):
@@ -158,7 +158,7 @@ def test_a_process_out_of_memory_reports_it_and_continues():
 
 
 def test_a_reply_that_is_not_the_expected_message_is_refused():
-    with started() as process, pytest.raises(FormatError, match="invalid reply from the reader process"):
+    with started() as process, pytest.raises(FormatError, match="the sandbox worker returned an invalid reply"):
         said(process, "lie")
 
 
@@ -249,7 +249,7 @@ def test_a_forged_frame_is_an_invalid_reply(kind, payload):
         send_frame(theirs, kind, payload)
         theirs.shutdown(socket.SHUT_WR)
         reader = SandboxReader(ours, None, files, no_sibling)
-        with pytest.raises(ReaderFailed, match="invalid reply from the reader process"):
+        with pytest.raises(ReaderFailed, match="the sandbox worker returned an invalid reply"):
             reader.ask(Act("read"), Said)
 
 
@@ -259,7 +259,7 @@ def test_a_forged_batch_of_records_is_an_invalid_tree(batch):
     with ours, theirs, PassedFiles() as files:
         send_frame(theirs, FrameKind.MORE, batch)
         send_frame(theirs, FrameKind.ANSWER, b'["Done"]')
-        with pytest.raises(ReaderFailed, match="invalid tree from the reader process"):
+        with pytest.raises(ReaderFailed, match="the sandbox worker returned an invalid reply"):
             SandboxReader(ours, None, files).tree(Grow())
 
 
@@ -270,7 +270,7 @@ def test_a_forged_batch_of_records_is_an_invalid_tree(batch):
 def test_a_forged_frame_in_place_of_a_content_is_an_invalid_reply(kind, payload):
     ours, theirs = socket.socketpair()
     with theirs, PassedFiles() as files:
-        reader = SandboxReader(ours, None, files, idle=[ours])
+        reader = SandboxReader(ours, None, files, idle_channels=[ours])
         send_frame(theirs, kind, payload)
         content = reader._make_content(0, 10, 10, ())
         with pytest.raises(ReaderFailed, match="invalid reply"), content.open() as stream:

@@ -37,7 +37,7 @@ REPORT = disk_messages.SystemReport("Debian\x1b", "ext4 on partition 2", (PART,)
 def test_a_message_comes_back_as_it_was(message):
     sent = encode(message)
     assert decode(sent, messages.Hole, type(message)) == message
-    with pytest.raises(ReaderFailed, match="invalid reply from the reader process"):
+    with pytest.raises(ReaderFailed, match="the sandbox worker returned an invalid reply"):
         decode(sent, messages.Hole)
 
 
@@ -75,11 +75,11 @@ def test_a_message_comes_back_as_it_was(message):
     ],
 )
 def test_an_unexpected_message_is_refused(kind, forged):
-    with pytest.raises(ReaderFailed, match="invalid reply from the reader process"):
+    with pytest.raises(ReaderFailed, match="the sandbox worker returned an invalid reply"):
         decode(json.dumps(forged).encode(), kind)
 
 
 @pytest.mark.parametrize("payload", [b"", b"[", b"\xff", b"[" * 100_000])
 def test_invalid_json_is_refused(payload):
-    with pytest.raises(ReaderFailed, match="invalid reply from the reader process"):
+    with pytest.raises(ReaderFailed, match="the sandbox worker returned an invalid reply"):
         decode(payload, messages.Done)

@@ -29,7 +29,7 @@ def test_kernels_and_homes_are_exported_on_request():
 
 
 def test_the_base_directory_is_exported_instead_of_the_images():
-    assert [line.split()[0] for line in exported(base=True)] == ["/srv/ltsp"]
+    assert [line.split()[0] for line in exported(export_base=True)] == ["/srv/ltsp"]
 
 
 def test_without_a_network_nothing_is_exported_to_everybody():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.settings.client_sections import client_settings, ignored_key_warnings
+from ltsp.settings.client_sections import ignored_key_warnings, read_client_settings
 from ltsp.settings.conf import parse_conf
 
 
 def read(text):
-    return client_settings(parse_conf(text.encode(), "ltsp.conf"))
+    return read_client_settings(parse_conf(text.encode(), "ltsp.conf"))
 
 
 def plain(layer):

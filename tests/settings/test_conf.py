@@ -9,7 +9,7 @@ import pytest
 
 from ltsp.errors import ConfError
 from ltsp.host import trusted
-from ltsp.host.trusted import Owner, permission_fault
+from ltsp.host.trusted import Owner, find_permission_fault
 from ltsp.settings.conf import read_conf
 
 DIRECTORY, FILE = stat.S_IFDIR, stat.S_IFREG
@@ -17,7 +17,7 @@ SUDO = 27
 
 
 def verdict(*owners):
-    return permission_fault(
+    return find_permission_fault(
         [Owner(f"/{n}", *owner) for n, owner in enumerate(owners)], frozenset({0}), frozenset({0, SUDO})
     )
 
@@ -113,7 +113,7 @@ def test_only_regular_files_are_opened_for_reading(conf, tmp_path):
 
 def test_a_file_that_is_too_large_is_refused(conf):
     conf.write_bytes(b"#" * ((1 << 20) + 1))
-    with pytest.raises(ConfError, match="larger than 1024 KiB"):
+    with pytest.raises(ConfError, match="too large: the limit is 1024 KiB"):
         read_conf(str(conf))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.settings.conf_keys import CONF_KEYS, Reader, Side, reader_of, side_of
+from ltsp.settings.conf_keys import CONF_KEYS, Reader, Side, find_side, reader_of
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from ltsp.settings.conf_keys import CONF_KEYS, Reader, Side, reader_of, side_of
     ],
 )
 def test_keys_have_readers(key, side):
-    assert side_of(key) == side
+    assert find_side(key) == side
 
 
 def test_a_key_is_declared_once():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.settings.conf_sections import pattern_fault
+from ltsp.settings.conf_sections import find_pattern_fault
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from ltsp.settings.conf_sections import pattern_fault
     ],
 )
 def test_valid_patterns_have_no_fault(pattern):
-    assert pattern_fault(pattern) == ""
+    assert find_pattern_fault(pattern) == ""
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ def test_valid_patterns_have_no_fault(pattern):
     ],
 )
 def test_an_address_in_another_notation_gets_the_right_form(pattern):
-    assert "[52:54:00:" in pattern_fault(pattern)
+    assert "[52:54:00:" in find_pattern_fault(pattern)
 
 
 @pytest.mark.parametrize(
     "pattern", ["52:54:00:12:34", "52:54:00:12:34:5g", "52:54:00:12:34:56:78", "5?:54:00", "fe80::1", "254:0:*"]
 )
 def test_an_invalid_address_gets_an_example(pattern):
-    assert "six pairs" in pattern_fault(pattern)
+    assert "six pairs" in find_pattern_fault(pattern)
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_an_invalid_address_gets_an_example(pattern):
     ],
 )
 def test_a_pattern_that_is_neither_address_nor_hostname_gets_the_reason(pattern, says):
-    assert says in pattern_fault(pattern)
+    assert says in find_pattern_fault(pattern)

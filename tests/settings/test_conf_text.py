@@ -12,7 +12,7 @@ from ltsp.errors import ConfError
 from ltsp.host.identity import Identity
 from ltsp.settings.conf import parse_conf
 from ltsp.settings.conf_text import Assignment, ShellCode, Variable
-from ltsp.settings.conf_values import evaluate
+from ltsp.settings.conf_values import evaluate_settings
 
 
 def only(text):
@@ -202,7 +202,7 @@ def test_values_are_those_of_dash(word):
     """Each accepted value is the same in dash; nothing else is accepted silently."""
     text = f"K='k k'\nA={word}\n"
     try:
-        values = evaluate(parse_conf(text.encode(), "conf"), Identity(), "image")
+        values = evaluate_settings(parse_conf(text.encode(), "conf"), Identity(), "image")
     except ConfError:
         return
     if set(values) == {"A", "K"} and not values["A"].fault:

@@ -7,14 +7,15 @@ import pytest
 from ltsp.errors import ConfError
 from ltsp.host.identity import Identity
 from ltsp.settings.conf import parse_conf
-from ltsp.settings.conf_values import evaluate
+from ltsp.settings.conf_values import evaluate_settings
 
 SERVER = Identity(("52:54:00:aa:bb:cc",), ("192.168.67.1", "fd00::1"), "server01")
 
 
 def values(text, applet="image", identity=SERVER):
     return {
-        key: setting.value for key, setting in evaluate(parse_conf(text.encode(), "conf"), identity, applet).items()
+        key: setting.value
+        for key, setting in evaluate_settings(parse_conf(text.encode(), "conf"), identity, applet).items()
     }
 
 
@@ -67,7 +68,7 @@ def test_variables_refer_to_keys_of_earlier_sections():
 
 
 def test_an_unset_variable_is_a_fault_of_its_value_only():
-    settings = evaluate(parse_conf(b"A=$LTSP_ROOT/x\nB=$A\nC='$LTSP_ROOT'", "conf"), SERVER, "image")
+    settings = evaluate_settings(parse_conf(b"A=$LTSP_ROOT/x\nB=$A\nC='$LTSP_ROOT'", "conf"), SERVER, "image")
     assert settings["A"].fault == "$LTSP_ROOT is not set before this line; use single quotes for a literal $"
     assert settings["B"].fault == settings["A"].fault
     assert (settings["C"].value, settings["C"].fault, settings["C"].where) == ("$LTSP_ROOT", "", "conf:3")
@@ -118,5 +119,5 @@ def test_nested_includes_are_limited():
 
 def test_a_value_that_doubles_with_each_line_is_limited():
     text = "A=0123456789\n" + "A=$A$A\n" * 60
-    fault = evaluate(parse_conf(text.encode(), "conf"), SERVER, "image")["A"].fault
+    fault = evaluate_settings(parse_conf(text.encode(), "conf"), SERVER, "image")["A"].fault
     assert fault == "the value is too long: the limit is 1048576 characters"

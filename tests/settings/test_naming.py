@@ -6,8 +6,8 @@ import pytest
 
 from ltsp.build.server_files import BINARIES
 from ltsp.errors import UsageError
-from ltsp.services.dnsmasq import FIRMWARES
-from ltsp.settings.naming import check_name, fault, suggest_name
+from ltsp.services.dnsmasq import PXE_FIRMWARES
+from ltsp.settings.naming import check_name, find_fault, suggest_name
 
 
 @pytest.mark.parametrize("name", ["x86_64", "a", "0", "Debian-12.5+nonfree", "a" * 64, "a.img.b", "ltsp", "snponly"])
@@ -41,7 +41,7 @@ def test_letters_digits_and_some_punctuation_are_valid_in_a_name(name):
     ],
 )
 def test_a_fault_is_named(name, reason):
-    assert fault(name) == reason
+    assert find_fault(name) == reason
     with pytest.raises(UsageError) as caught:
         check_name(name)
     assert reason in caught.value.message
@@ -65,11 +65,11 @@ def test_a_fault_is_named(name, reason):
 )
 def test_a_valid_name_is_suggested_for_an_invalid_one(text, name):
     assert suggest_name(text) == name
-    assert not fault(name)
+    assert not find_fault(name)
 
 
 def test_no_image_can_have_the_name_of_a_shared_file_in_tftp_dir():
     for binary in BINARIES:
-        assert fault(binary.name)
-    for firmware in FIRMWARES:
-        assert fault(firmware.file)
+        assert find_fault(binary.name)
+    for firmware in PXE_FIRMWARES:
+        assert find_fault(firmware.file)

@@ -7,7 +7,7 @@ import pytest
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.image_options import ImageOptions
 from ltsp.settings.option import GivenOption, declared_options
-from ltsp.settings.resolve import Setting, find_hooks, resolve
+from ltsp.settings.resolve import Setting, find_hooks, resolve_options
 from ltsp.settings.version_options import VersionsOptions
 
 
@@ -22,7 +22,7 @@ def conf(**values):
 
 def image(given_=(), conf_=None, environ=None):
     faults: list[str] = []
-    return resolve(ImageOptions, given_, conf_ or {}, environ or {}, faults), faults
+    return resolve_options(ImageOptions, given_, conf_ or {}, environ or {}, faults), faults
 
 
 def test_the_origin_with_the_highest_priority_wins():
@@ -39,13 +39,15 @@ def test_the_last_value_of_an_option_given_twice_wins():
 
 
 def test_a_repeatable_option_collects_its_values():
-    options = resolve(VersionsOptions, given(VersionsOptions, pin="a") + given(VersionsOptions, pin="b"), {}, {}, [])
+    options = resolve_options(
+        VersionsOptions, given(VersionsOptions, pin="a") + given(VersionsOptions, pin="b"), {}, {}, []
+    )
     assert options.pin == ("a", "b")
 
 
 def test_an_option_without_a_value_means_one():
     assert image(given(ImageOptions, revert=None))[0].revert is True
-    assert resolve(LtspOptions, given(LtspOptions, help=None), {}, {}, []).help == ""
+    assert resolve_options(LtspOptions, given(LtspOptions, help=None), {}, {}, []).help == ""
 
 
 def test_an_empty_variable_is_unset_unless_empty_is_a_value():
@@ -87,12 +89,12 @@ def test_hooks_are_in_the_order_of_their_names():
     values = conf(PRE_IMAGE_B="b $LTSP_ROOT", PRE_IMAGE_A="a", POST_IMAGE_X="x", PRE_IMAGE_NONE="", PRE_KERNEL_X="no")
     values["PRE_IMAGE_C"] = Setting("PRE_IMAGE_C", "", "ltsp.conf:9", "$X is not set")
     found = find_hooks(values, "image", faults)
-    assert [(hook.key, hook.value) for hook in found.before] == [
+    assert [(hook.key, hook.value) for hook in found.pre_hooks] == [
         ("PRE_IMAGE_A", "a"),
         ("PRE_IMAGE_B", "b $LTSP_ROOT"),
     ]
-    assert [hook.where for hook in found.after] == ["ltsp.conf:3"]
-    assert [hook.key for hook in found.writable_root] == ["PRE_IMAGE_B"]
+    assert [hook.where for hook in found.post_hooks] == ["ltsp.conf:3"]
+    assert [hook.key for hook in found.hooks_with_root] == ["PRE_IMAGE_B"]
     assert faults == ["ltsp.conf:9: PRE_IMAGE_C: $X is not set"]
 
 
@@ -100,5 +102,5 @@ def test_hooks_are_in_the_order_of_their_names():
 def test_directories_of_ltsp_are_settable_everywhere(key):
     faults: list[str] = []
     name = key.lower()
-    assert getattr(resolve(LtspOptions, (), conf(**{key: "/conf"}), {key: "/env"}, faults), name) == "/conf"
-    assert getattr(resolve(LtspOptions, (), {}, {key: "/env"}, faults), name) == "/env"
+    assert getattr(resolve_options(LtspOptions, (), conf(**{key: "/conf"}), {key: "/env"}, faults), name) == "/conf"
+    assert getattr(resolve_options(LtspOptions, (), {}, {key: "/env"}, faults), name) == "/env"

@@ -197,7 +197,7 @@ def test_a_terminal_is_not_an_archive(base, monkeypatch):
 def test_an_image_from_standard_input_cannot_be_rebuilt(base):
     (base / "images/lab.img").write_bytes(b"hsqs" + bytes(92))
     with pytest.raises(LtspError, match="its source is unknown"):
-        find_source("lab", str(base), recorded={"lab": "-"}.get)
+        find_source("lab", str(base), find_recorded={"lab": "-"}.get)
 
 
 @pytest.mark.parametrize("option", ["fstype=ext4", "partition=1"])
@@ -385,7 +385,7 @@ class TestRegistry:
         assert list((skopeo / "scratch").iterdir()) == []
 
     def test_where_it_is_missing_the_package_is_named(self, base, monkeypatch):
-        monkeypatch.setattr("ltsp.host.command.find", lambda _program: None)
+        monkeypatch.setattr("ltsp.host.command.find_program", lambda _program: None)
         with pytest.raises(LtspError, match="skopeo not found") as caught:
             read(find_source("docker://example.org/lab", str(base)))
         assert caught.value.hint == "install the package skopeo"

@@ -10,7 +10,7 @@ from corpus.disks import attached, ext4
 from corpus.system import make_system
 from ltsp.errors import LockHeld, LtspError, SourceError
 from ltsp.source.find import find_source
-from ltsp.source.names import list_names
+from ltsp.source.names import list_source_names
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import select_all
 
@@ -27,7 +27,7 @@ def test_a_device_is_a_disk_under_the_name_of_its_link(tmp_path, disk):
     base.mkdir()
     with attached(disk) as device:
         (base / "lab.img").symlink_to(device)
-        assert list_names(str(base)) == (["lab"], [])
+        assert list_source_names(str(base)) == (["lab"], [])
         source = find_source("lab", str(base))
         assert source.name == "lab"
         with source.open(select_all, Faults()) as tree:

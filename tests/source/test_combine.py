@@ -45,9 +45,7 @@ def test_the_plan_shows_each_part(place):
     assert source.description == f"chroot {place}/lab, directory {place}/boot at /boot"
     plan = source.plan()
     assert [(part.path, part.reason) for part in plan.included] == [("", ""), ("boot", "asked for")]
-    assert plan.warnings == (
-        f"mount options for {place}/boot have no effect, because it is not mounted: noatime",
-    )
+    assert plan.warnings == (f"mount options for {place}/boot have no effect, because it is not mounted: noatime",)
 
 
 def test_the_plan_shows_parts_of_the_tree_itself(place):

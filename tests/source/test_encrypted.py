@@ -166,8 +166,8 @@ def test_an_invalid_key_file_is_an_error_at_once(tmp_path, system, key, make, sa
     ],
 )
 def test_a_slot_that_asks_for_too_much_is_tried_once(tmp_path, system, key, monkeypatch, work, said):
-    monkeypatch.setattr("ltsp.source.disk.volume_key._SECONDS", 1)
-    monkeypatch.setattr("ltsp.source.disk.volume_key._LEAST_MEMORY", 256 << 20)
+    monkeypatch.setattr("ltsp.source.disk.volume_key._CRYPTSETUP_TIMEOUT", 1)
+    monkeypatch.setattr("ltsp.source.disk.volume_key._MIN_MEMORY", 256 << 20)
     monkeypatch.setattr("ltsp.source.disk.volume_key.os.sysconf", lambda _: 1)
     disk = encrypted(ext4(tmp_path / "root.img", system), key)
     forge(disk, work)

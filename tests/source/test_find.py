@@ -45,7 +45,7 @@ def test_a_simple_name_is_a_chroot_before_a_disk_before_an_exported_image(base):
     ("name", "says"),
     [
         ("lab", 'no source "lab"'),
-        ("lab.img", "image name 'lab.img' ends with"),
+        ("lab.img", "image name 'lab.img' must not end with"),
         ("sub/lab", 'no source "sub/lab"'),
         ("etc/passwd", 'no source "etc/passwd"'),
     ],
@@ -121,7 +121,9 @@ def test_a_name_with_a_blank_says_how_the_file_of_that_name_is_given(base, tmp_p
     (tmp_path / "Lubuntu 24.04.vdi").touch()
     with pytest.raises(UsageError) as caught:
         find_source("Lubuntu 24.04.vdi", str(base))
-    assert caught.value.hint == "to use the one in the current directory, type './Lubuntu 24.04.vdi' --name=Lubuntu-24.04"
+    assert (
+        caught.value.hint == "to use the one in the current directory, type './Lubuntu 24.04.vdi' --name=Lubuntu-24.04"
+    )
 
 
 def test_a_name_with_a_blank_says_what_there_is_in_the_base_directory(base):
@@ -225,7 +227,7 @@ def test_what_is_neither_file_nor_directory_is_not_opened(base):
 def test_an_exported_image_is_made_again_from_what_it_was_made_from(base):
     (base / "images/lab.img").write_bytes(SQUASHFS)
     chroot(base / "other")
-    source = find_source("lab", str(base), recorded={"lab": f"{base}/other"}.get)
+    source = find_source("lab", str(base), find_recorded={"lab": f"{base}/other"}.get)
     assert isinstance(source, DirectorySource)
     assert (source.name, source.path) == ("lab", f"{base}/other")
 
@@ -270,7 +272,9 @@ def test_the_type_of_a_squashfs_is_squashfs(base):
 def test_output_directories_are_left_out_of_what_is_found(base):
     chroot(base / "lab")
     (base / "lab/srv/tftp").mkdir()
-    with find_source("lab", str(base), leave_out=(f"{base}/lab/srv/tftp",)).open(select_all, Faults()) as tree:
+    with find_source("lab", str(base), excluded_directories=(f"{base}/lab/srv/tftp",)).open(
+        select_all, Faults()
+    ) as tree:
         assert tree.get("srv").entries == {}
 
 

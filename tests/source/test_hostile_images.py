@@ -36,7 +36,7 @@ def opened(path):
         return ArchiveSource("lab", path)
     if path.endswith(".squashfs"):
         return SquashfsSource("lab", path)
-    return disk_source(path, "lab", ImageSpec(path), DEFAULT_OPTIONS, system=False)
+    return disk_source(path, "lab", ImageSpec(path), DEFAULT_OPTIONS, require_system=False)
 
 counts = dict.fromkeys((File, Symlink, Device), 0)
 for path in sys.argv[1:]:

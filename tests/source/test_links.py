@@ -122,7 +122,7 @@ def test_the_dry_run_says_which_rule_leaves_out_what_is_behind_a_link(site, lab)
 @pytest.mark.root
 def test_moved_homes_are_not_walked_through(site, lab, monkeypatch):
     """Nothing below them is even listed, but for the bounded look at sizes: there may be millions of files."""
-    monkeypatch.setattr(exclusions, "MOST_MEASURED", 0)
+    monkeypatch.setattr(exclusions, "MAX_MEASURED_ENTRIES", 0)
     (lab / "var/home/anna/deep").mkdir()
     listed = []
     real = os.scandir

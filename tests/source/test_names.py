@@ -7,7 +7,7 @@ import os
 import pytest
 
 from ltsp.errors import LtspError, UsageError
-from ltsp.source.names import derive_name, list_names
+from ltsp.source.names import derive_name, list_source_names
 
 
 @pytest.fixture
@@ -69,25 +69,25 @@ def test_without_a_name_chroots_and_disks_are_meant(base):
     (base / "lab.vmdk").touch()
     (base / "notes").mkdir()
     (base / "images/old.img").touch()
-    assert list_names(str(base)) == (["lab", "vm"], [])
-    assert list_names(str(base), all_images=True) == (["lab", "old", "vm"], [])
+    assert list_source_names(str(base)) == (["lab", "vm"], [])
+    assert list_source_names(str(base), all_images=True) == (["lab", "old", "vm"], [])
 
 
 def test_one_name_for_a_chroot_and_a_disk_is_one_image(base):
     chroot(base, "lab")
     (base / "lab.img").touch()
-    assert list_names(str(base)) == (["lab"], [])
+    assert list_source_names(str(base)) == (["lab"], [])
 
 
 def test_bad_names_are_passed_over_with_a_warning(base):
     for name in ("my lab", "lab", "a,b", "new\nline"):
         chroot(base, name)
-    good, warnings = list_names(str(base))
+    good, warnings = list_source_names(str(base))
     assert good == ["lab"]
     assert [warning.removeprefix(f"{base}/") for warning in warnings] == [
         "a,b: name must not contain a comma; skipped: rename it, or give its path with --name=a-b",
         "my lab: name must not contain a space; skipped: rename it, or give its path with --name=my-lab",
-        "new\\nline: name contains a line break; skipped: rename it, or give its path with --name=new-line",
+        "new\\nline: name must not contain a line break; skipped: rename it, or give its path with --name=new-line",
     ]
 
 
@@ -95,14 +95,14 @@ def test_more_than_three_are_made_only_on_demand(base):
     for name in "abcd":
         chroot(base, name)
     with pytest.raises(UsageError, match="there are 4: a, b, c, d") as caught:
-        list_names(str(base))
+        list_source_names(str(base))
     assert "ALL_IMAGES=1" in caught.value.hint
-    assert list_names(str(base), all_images=True)[0] == list("abcd")
+    assert list_source_names(str(base), all_images=True)[0] == list("abcd")
 
 
 def test_nothing_there_is_an_error_with_a_way_out(base):
     with pytest.raises(LtspError, match="contains no chroot or VM disk") as caught:
-        list_names(str(base))
+        list_source_names(str(base))
     assert caught.value.hint == "for the running system, type ltsp image /"
     with pytest.raises(LtspError):
-        list_names(f"{base}/missing")
+        list_source_names(f"{base}/missing")

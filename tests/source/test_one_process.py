@@ -48,13 +48,13 @@ def sources(tmp_path_factory):
 def starts(monkeypatch):
     """The command lines of the processes that are started."""
     started = []
-    serve = client.command.serve
+    serve = client.command.start_in_background
 
     def counted(arguments, **options):
         started.append(arguments)
         return serve(arguments, **options)
 
-    monkeypatch.setattr(client.command, "serve", counted)
+    monkeypatch.setattr(client.command, "start_in_background", counted)
     return started
 
 

@@ -38,7 +38,7 @@ os.chroot(f"{place}/view")
 os.chdir("/")
 os.makedirs("/srv/ltsp/images")
 
-source = find_source("/", "/srv/ltsp", leave_out=("/srv/ltsp",))
+source = find_source("/", "/srv/ltsp", excluded_directories=("/srv/ltsp",))
 plan = source.plan()
 faults = Faults()
 with source.open(select_all, faults) as tree:

@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 
 from ltsp.errors import UsageError
-from ltsp.source.spec import ImageSpec, is_same, parse
+from ltsp.source.spec import ImageSpec, is_same_source, parse
 
 
 @pytest.mark.parametrize(
@@ -74,4 +74,4 @@ def test_options_stand_in_any_order(words):
     ],
 )
 def test_a_source_is_the_same_in_any_order_of_its_options(other, same):
-    assert is_same("/vm.img,noatime,subvol=@", other) is same
+    assert is_same_source("/vm.img,noatime,subvol=@", other) is same

@@ -19,7 +19,7 @@ from ltsp.squashfs.meta_reader import MemoryBudget
 from ltsp.squashfs.reader import Image
 from ltsp.squashfs.superblock import CompressorId, Flags, SquashfsSuperblock
 from ltsp.squashfs.tree_reader import SquashfsTreeReader
-from ltsp.squashfs.verify import check_image, verify
+from ltsp.squashfs.verify import check_image, verify_image
 from ltsp.squashfs.writer import WriteOptions
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
@@ -36,7 +36,7 @@ def written(tree, **options) -> io.BytesIO:
 @given(trees())
 def test_what_our_writer_makes_passes_the_check_and_equals_its_source(tree):
     image = check_image(written(tree))
-    verified = verify(image, tree, Faults())
+    verified = verify_image(image, tree, Faults())
     assert verified.nodes == image.superblock.inode_count
     assert verified.not_compared == ()
 
@@ -86,7 +86,7 @@ def test_several_threads_may_read_one_image(tree):
         Compression("gzip", 9),
         Compression("zstd", 4),
         Compression("lz4"),
-        Compression("lz4", high=True),
+        Compression("lz4", high_compression=True),
     ],
     ids=str,
 )

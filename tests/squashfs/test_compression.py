@@ -18,7 +18,7 @@ EVERY = [
     *(Compression("zstd", level) for level in (1, 9, 15, 22)),
     *(Compression("xz", level) for level in (0, 6, 9)),
     Compression("lz4"),
-    Compression("lz4", high=True),
+    Compression("lz4", high_compression=True),
     Compression("none"),
 ]
 BLOCK = 131072
@@ -91,7 +91,7 @@ def test_unsquashfs_takes_the_record(tmp_path, compression):
     assert "error" not in (done.stdout + done.stderr).lower()
     if compression.name in {"gzip", "zstd"} and compression.options():
         assert f"compression-level {compression.level}" in done.stdout
-    if compression.high:
+    if compression.high_compression:
         assert "High Compression" in done.stdout
 
 

@@ -39,14 +39,14 @@ def system(random_numbers):
 def test_it_is_near_the_truth_and_never_above_it_for_certain(codec, chance):
     tree, options = system(chance), WriteOptions(codec)
     found, size = estimate_size(tree, options), written(tree, options)
-    assert found.least <= size
+    assert found.minimum <= size
     assert 0.75 * size < found.size < 1.35 * size
 
 
 def test_what_cannot_shrink_is_certain(chance):
     tree = make_tree({f"file{number}": chance.randbytes(1_000_000 + number) for number in range(9)})
     found = estimate_size(tree, WriteOptions(CODECS[0]))
-    assert 8_900_000 < found.least <= found.size < 9_300_000
+    assert 8_900_000 < found.minimum <= found.size < 9_300_000
 
 
 def test_files_that_may_be_equal_are_not_certain(chance):
@@ -54,7 +54,7 @@ def test_files_that_may_be_equal_are_not_certain(chance):
     data = chance.randbytes(1 << 20)
     tree, options = make_tree({f"file{number}": data for number in range(9)}), WriteOptions(CODECS[0])
     found = estimate_size(tree, options)
-    assert found.least <= written(tree, options) < 2 << 20
+    assert found.minimum <= written(tree, options) < 2 << 20
     assert found.size > 9 << 20
 
 
@@ -85,12 +85,12 @@ def test_what_cannot_be_read_is_left_to_the_build():
             raise PermissionError(13, "Permission denied")
 
     tree = make_tree({"gone": File(Metadata(0o644), Gone())})
-    assert estimate_size(tree, WriteOptions()).least == 0
+    assert estimate_size(tree, WriteOptions()).minimum == 0
 
 
 def test_a_codec_of_another_program_is_not_certain(chance):
     tree = make_tree({"file": chance.randbytes(1 << 20)})
-    assert estimate_size(tree, WriteOptions(), other_codec=True).least == 0
+    assert estimate_size(tree, WriteOptions(), other_codec=True).minimum == 0
 
 
 def test_an_empty_tree_needs_next_to_nothing():

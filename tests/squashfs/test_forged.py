@@ -69,13 +69,13 @@ def test_a_directory_that_holds_itself_is_refused():
 def test_a_directory_that_holds_the_one_above_it_is_refused():
     above = run((b"below", AFTER_ROOT, 2, D))
     below = run((b"above", 0, 1, D))
-    inner = replace(DIRECTORY, number=2, offset=len(above), listing_size=len(below) + LISTING_EXTRA)
+    inner = replace(DIRECTORY, inode_number=2, offset=len(above), listing_size=len(below) + LISTING_EXTRA)
     message = refusal(image(root(above) + inner.pack(), above + below))
     assert message.startswith("directory /below: entry above is damaged")
 
 
 def test_a_directory_with_two_names_is_refused():
-    inner = replace(DIRECTORY, number=2)
+    inner = replace(DIRECTORY, inode_number=2)
     assert "a second name of a directory" in refusal(
         holding((b"a", AFTER_ROOT, 2, D), (b"b", AFTER_ROOT, 2, D), inodes=inner.pack())
     )
@@ -90,17 +90,29 @@ def test_names_of_damaged_images_do_not_reach_a_terminal_raw():
     [
         ((b"a", AFTER_ROOT, 2, D), FILE.pack(), "type 2 where type 1 is expected"),
         ((b"a", AFTER_ROOT, 3, F), FILE.pack(), "its inode has the number 2, not 3"),
-        ((b"a", AFTER_ROOT, 0, F), replace(FILE, number=0).pack(), "inode number 0 is not between 1 and 3"),
-        ((b"a", AFTER_ROOT, 9, F), replace(FILE, number=9).pack(), "inode number 9 is not between 1 and 3"),
+        ((b"a", AFTER_ROOT, 0, F), replace(FILE, inode_number=0).pack(), "inode number 0 is not between 1 and 3"),
+        ((b"a", AFTER_ROOT, 9, F), replace(FILE, inode_number=9).pack(), "inode number 9 is not between 1 and 3"),
         ((b"a", AFTER_ROOT, -1, F), FILE.pack(), "its inode has the number 2, not -1"),
         ((b"a", 8000, 2, F), FILE.pack(), "offset 8000 is beyond"),
         ((b"a", AFTER_ROOT, 2, F), replace(FILE, kind=99).pack(), "type 99"),
-        ((b"a", AFTER_ROOT, 2, F), replace(FILE, uid=1).pack(), "owner index 1:0 is outside the id table, which has 1 entries"),
+        (
+            (b"a", AFTER_ROOT, 2, F),
+            replace(FILE, uid=1).pack(),
+            "owner index 1:0 is outside the id table, which has 1 entries",
+        ),
         ((b"a", AFTER_ROOT, 2, F), FILE.pack()[:-1], "bytes too early"),
         ((b"a", AFTER_ROOT, 2, F), replace(FILE, file_size=2**32 - 1).pack(), "bytes too early"),
         ((b"a", AFTER_ROOT, 2, F), replace(FILE, fragment=0).pack(), "in fragment block 0 of 0"),
-        ((b"a", AFTER_ROOT, 2, L), SymlinkInode(L, 0, 0, 0, 0, 2, 1, 0).pack(), "invalid symbolic link: target of 0 bytes"),
-        ((b"a", AFTER_ROOT, 2, L), SymlinkInode(L, 0, 0, 0, 0, 2, 1, 2**31).pack(), "target of 2147483648 bytes (1 to 4095)"),
+        (
+            (b"a", AFTER_ROOT, 2, L),
+            SymlinkInode(L, 0, 0, 0, 0, 2, 1, 0).pack(),
+            "invalid symbolic link: target of 0 bytes",
+        ),
+        (
+            (b"a", AFTER_ROOT, 2, L),
+            SymlinkInode(L, 0, 0, 0, 0, 2, 1, 2**31).pack(),
+            "target of 2147483648 bytes (1 to 4095)",
+        ),
         ((b"a", AFTER_ROOT, 2, L), SymlinkInode(L, 0, 0, 0, 0, 2, 1, 3).pack() + b"a\0b", "a NUL in its target"),
         (
             (b"a", AFTER_ROOT, 2, F),
@@ -141,7 +153,9 @@ def test_a_file_of_16_eib_is_refused_before_memory_is_taken_for_it():
 
 
 def test_more_inodes_than_any_memory_holds_are_refused():
-    assert f"superblock is damaged: invalid inode count: {2**32 - 1} inodes in" in refusal(image(root(b""), inode_count=2**32 - 1))
+    assert f"superblock is damaged: invalid inode count: {2**32 - 1} inodes in" in refusal(
+        image(root(b""), inode_count=2**32 - 1)
+    )
     padding = bytes(10 << 20)
     assert "far more files" in refusal(image(root(b""), data=padding, inode_count=2**32 - 1))
 
@@ -191,7 +205,7 @@ def test_directories_nested_without_end_are_refused_in_little_time_and_memory():
     table = b"".join(
         replace(
             DIRECTORY,
-            number=number + 1,
+            inode_number=number + 1,
             listing_size=(size if number < depth - 1 else 0) + LISTING_EXTRA,
             block=number * size // 8192 * 8194,
             offset=number * size % 8192,

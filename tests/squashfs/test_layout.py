@@ -30,7 +30,7 @@ CHECKSUMS = {
     "layout, 4 KiB blocks": {"block_size": 4096},
     "layout, 128 KiB blocks": {"block_size": 131072},
     "layout, no attributes": {"block_size": 4096, "xattrs": False},
-    "layout, some first": {"block_size": 4096, "first": {"var/late": 9, "etc/b": 10, "bin/large": -1}},
+    "layout, some first": {"block_size": 4096, "sort_priorities": {"var/late": 9, "etc/b": 10, "bin/large": -1}},
 }
 
 
@@ -141,7 +141,9 @@ def test_the_time_of_an_image_is_the_newest_of_its_files_unless_given(tmp_path):
 
 def test_files_that_come_first_share_no_block_with_others(tmp_path):
     contents = {f"f{number}": text(300, number) for number in range(20)}
-    write_image(tree(**contents), tmp_path / "image", first={"f7": 3, "f3": 9, "f5": -1, "none": 4}, compression=NONE)
+    write_image(
+        tree(**contents), tmp_path / "image", sort_priorities={"f7": 3, "f3": 9, "f5": -1, "none": 4}, compression=NONE
+    )
     data = (tmp_path / "image").read_bytes()
     order = sorted(contents, key=lambda name: data.index(contents[name]))
     assert order[:2] == ["f3", "f7"]

@@ -11,7 +11,7 @@ import pytest
 from ltsp.errors import FileVanished, FormatError, LtspError
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.reader import Image
-from ltsp.squashfs.verify import check_image, verify
+from ltsp.squashfs.verify import check_image, verify_image
 from ltsp.squashfs.writer import WriteOptions
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
@@ -56,7 +56,7 @@ def image():
 
 def test_an_image_equals_what_it_was_made_from_but_for_what_squashfs_cannot_hold(image):
     seen = []
-    verified = verify(image, tree(), Faults(), progress=seen.append)
+    verified = verify_image(image, tree(), Faults(), progress=seen.append)
     assert verified.nodes == 13
     assert verified.not_compared == ()
     assert sum(seen) == verified.source_bytes == 300_000 + 1_000_000 + len("linked" + "inner")
@@ -91,27 +91,27 @@ OTHERS = {
 @pytest.mark.parametrize("told", OTHERS)
 def test_every_difference_is_reported_with_its_path_and_kind(image, told):
     with pytest.raises(LtspError) as found:
-        verify(image, tree(**OTHERS[told]), Faults())
+        verify_image(image, tree(**OTHERS[told]), Faults())
     assert told in found.value.message
     assert found.value.message.isprintable()
 
 
 def test_the_root_itself_is_compared(image):
     with pytest.raises(LtspError, match=r"/: mode is 0o644, not 0o700"):
-        verify(image, Tree(replace(tree().root, metadata=replace(PLAIN, mode=0o700))), Faults())
+        verify_image(image, Tree(replace(tree().root, metadata=replace(PLAIN, mode=0o700))), Faults())
 
 
 def test_of_many_differences_the_first_are_named_and_the_others_counted(image):
     more = {f"more-{number}": Fifo(PLAIN) for number in range(20)}
     with pytest.raises(LtspError, match=r"/more-0 is missing; .* and 15 more"):
-        verify(image, tree(**more), Faults())
+        verify_image(image, tree(**more), Faults())
 
 
 def test_a_damaged_block_is_reported():
     raw = bytearray(in_memory(tree(), WriteOptions(Compression("gzip"))).getvalue())
     raw[120] ^= 0xFF
     with pytest.raises(FormatError, match="block at 106"):
-        verify(Image.open(io.BytesIO(raw)), tree(), Faults())
+        verify_image(Image.open(io.BytesIO(raw)), tree(), Faults())
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Moving:
 
 def test_a_file_that_changed_between_writing_and_verifying_is_not_judged():
     source = tree(file=File(PLAIN, Moving([b"1", b"2"])), other=File(PLAIN, Moving([b"1", None])))
-    verified = verify(written(source, Faults()), source, Faults())
+    verified = verify_image(written(source, Faults()), source, Faults())
     assert verified.not_compared == ("file", "other")
 
 
@@ -148,4 +148,4 @@ def test_what_could_not_be_read_is_not_expected():
     source = tree(file=File(PLAIN, Moving([None])))
     image = written(source, faults)
     assert faults.vanished == ["file"]
-    assert verify(image, source, faults).nodes == 12
+    assert verify_image(image, source, faults).nodes == 12

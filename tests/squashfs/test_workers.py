@@ -14,11 +14,11 @@ BLOCK = 4096
 
 class Places:
     def __init__(self):
-        self.marks, self.words = [], []
+        self.marks, self.block_sizes = [], []
 
-    def put(self, mark, words):
+    def put(self, mark, block_sizes):
         self.marks.append(mark.position)
-        self.words += words
+        self.block_sizes += block_sizes
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_blocks_reach_the_output_in_the_order_of_their_submission(output):
             data = noise(BLOCK, number) if number % 3 else text(BLOCK, number)
             workers.submit(places, (data,), BLOCK, sparse=True)
         workers.drain()
-    sizes = [word & ~(1 << 24) for word in places.words]
+    sizes = [word & ~(1 << 24) for word in places.block_sizes]
     assert places.marks == [96 + sum(sizes[:number]) for number in range(500)]
     assert output.position == 96 + sum(sizes)
 
@@ -54,8 +54,8 @@ def test_zeros_become_holes_where_holes_are_allowed(output):
         workers.submit_holes(places, 3)
         workers.submit(packed, (bytes(BLOCK),), BLOCK, sparse=False)
         workers.drain()
-    assert [bool(word) for word in places.words] == [False, True, False, False, False, False]
-    assert packed.words[0] > 0
+    assert [bool(word) for word in places.block_sizes] == [False, True, False, False, False, False]
+    assert packed.block_sizes[0] > 0
 
 
 def fail(output):

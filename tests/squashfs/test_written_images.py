@@ -21,7 +21,7 @@ CODECS = [
     Compression("zstd", 1),
     Compression("xz", 0),
     Compression("lz4"),
-    Compression("lz4", high=True),
+    Compression("lz4", high_compression=True),
     Compression("none"),
 ]
 OPTIONS = st.fixed_dictionaries(

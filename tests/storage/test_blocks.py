@@ -18,7 +18,9 @@ class Shrunk:
 def test_a_range_beyond_the_end_is_named():
     assert read_exactly(MemoryBlocks(b"abc"), 1, 2, "the map") == b"bc"
     for offset, size in ((2, 2), (-1, 2), (4, 0), (1, -1)):
-        with pytest.raises(FormatError, match=rf"the map at {offset} extends beyond the end of the file or volume \(3 bytes\)"):
+        with pytest.raises(
+            FormatError, match=rf"the map at {offset} extends beyond the end of the file or volume \(3 bytes\)"
+        ):
             read_exactly(MemoryBlocks(b"abc"), offset, size, "the map")
     with pytest.raises(FormatError, match="the map at 40 is truncated"):
         read_exactly(Shrunk(), 40, 20, "the map")

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ltsp.errors import ConfError
-from ltsp.transform.account_merge import AccountFiles, PeopleChoice, list_accounts, list_people, merge_accounts
+from ltsp.transform.account_merge import AccountFiles, UserSelection, list_accounts, list_users, merge_accounts
 from ltsp.transform.accounts import IdRanges
 
 SERVER = AccountFiles(
@@ -34,8 +34,8 @@ IMAGE = AccountFiles(
 def test_people_come_with_names_numbers_and_groups_and_without_hashes():
     merged = merge_accounts(SERVER, IMAGE)
     assert merged.conflicts == ()
-    assert merged.locked == ()
-    assert merged.people == ("alice", "bob")
+    assert merged.accounts_to_lock == ()
+    assert merged.merged_users == ("alice", "bob")
     assert merged.files == {
         "etc/passwd": b"root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1::/:/usr/sbin/nologin\n"
         b"alice:x:1000:1000:Alice \xfc,,,:/home/alice:/bin/bash\nbob:x:1001:100:Bob:/home/bob:/bin/zsh\n+::::::\n",
@@ -64,31 +64,31 @@ def test_a_server_without_people_changes_nothing():
 @pytest.mark.parametrize(
     ("choice", "people"),
     [
-        (PeopleChoice(), ("alice", "bob")),
-        (PeopleChoice(users="al.*"), ("alice",)),
-        (PeopleChoice(users="al"), ()),
-        (PeopleChoice(users="^(?!alice).*"), ("bob",)),
-        (PeopleChoice(groups="class"), ("alice", "bob")),
-        (PeopleChoice(groups="wheel"), ()),
-        (PeopleChoice(groups=":wheel"), ("bob",)),
-        (PeopleChoice(groups=":users"), ("bob",)),
-        (PeopleChoice(users="alice", groups=":wheel"), ("alice", "bob")),
+        (UserSelection(), ("alice", "bob")),
+        (UserSelection(users="al.*"), ("alice",)),
+        (UserSelection(users="al"), ()),
+        (UserSelection(users="^(?!alice).*"), ("bob",)),
+        (UserSelection(groups="class"), ("alice", "bob")),
+        (UserSelection(groups="wheel"), ()),
+        (UserSelection(groups=":wheel"), ("bob",)),
+        (UserSelection(groups=":users"), ("bob",)),
+        (UserSelection(users="alice", groups=":wheel"), ("alice", "bob")),
     ],
 )
 def test_expressions_choose_who_comes(choice, people):
-    assert merge_accounts(SERVER, IMAGE, choice).people == people
+    assert merge_accounts(SERVER, IMAGE, choice).merged_users == people
 
 
 def test_an_invalid_expression_is_refused():
     with pytest.raises(ConfError, match="PWMERGE_SUR"):
-        merge_accounts(SERVER, IMAGE, PeopleChoice(users="("))
+        merge_accounts(SERVER, IMAGE, UserSelection(users="("))
 
 
 def test_an_account_of_the_image_s_system_wins_over_a_person_of_its_name_or_number():
-    image = replace(IMAGE, passwd=IMAGE.passwd + b"alice:x:120:120::/:\n", limits=IdRanges(uid_min=1002))
+    image = replace(IMAGE, passwd=IMAGE.passwd + b"alice:x:120:120::/:\n", id_ranges=IdRanges(uid_min=1002))
     image = replace(image, passwd=image.passwd + b"kiosk:x:1001:1001::/:\n")
     merged = merge_accounts(SERVER, image)
-    assert merged.people == ()
+    assert merged.merged_users == ()
     assert merged.conflicts == (
         "alice is left out: the image has a system account of that name (UID 120)",
         "bob is left out: the image's system account kiosk has UID 1001",
@@ -99,7 +99,7 @@ def test_an_account_of_the_image_s_system_wins_over_a_person_of_its_name_or_numb
 def test_a_person_of_the_image_gives_way():
     image = replace(IMAGE, passwd=IMAGE.passwd + b"admin:x:1000:1000::/home/admin:\nbob:x:1005:1005::/home/bob:\n")
     merged = merge_accounts(SERVER, image)
-    assert merged.people == ("alice", "bob")
+    assert merged.merged_users == ("alice", "bob")
     assert merged.conflicts == (
         "the image's admin is replaced by alice: both have UID 1000",
         "bob gets the server's UID 1001 instead of the image's 1005: its files in the image keep owner 1005",
@@ -111,12 +111,12 @@ def test_a_person_of_the_image_gives_way():
 def test_two_people_of_one_number_cannot_both_come():
     server = replace(SERVER, passwd=SERVER.passwd.replace(b"bob:x:1001", b"bob:x:1000"))
     merged = merge_accounts(server, IMAGE)
-    assert merged.people == ("alice",)
+    assert merged.merged_users == ("alice",)
     assert merged.conflicts == ("bob is left out: alice has the same UID 1000",)
 
 
 def test_groups_that_collide_with_the_images_system_groups_are_reported():
-    image = replace(IMAGE, group=IMAGE.group + b"class:x:110:\nkvm:x:1000:\n", limits=IdRanges(gid_min=1050))
+    image = replace(IMAGE, group=IMAGE.group + b"class:x:110:\nkvm:x:1000:\n", id_ranges=IdRanges(gid_min=1050))
     assert merge_accounts(SERVER, image).conflicts == (
         "group alice is left out: the image's system group kvm has GID 1000",
         "group class is left out: the image has a system group of that name (GID 110)",
@@ -127,12 +127,12 @@ def test_hashes_of_the_image_stay_in_the_image():
     image = replace(IMAGE, shadow=b"root:$6$a$b:::::::\nalice:$y$x:::::::\n", gshadow=b"root:$6$x$y::\n")
     merged = merge_accounts(SERVER, image)
     assert set(merged.files) == {"etc/passwd", "etc/group"}
-    assert merged.locked == ("bob",)
+    assert merged.accounts_to_lock == ("bob",)
     assert not any(b"$" in text for text in merged.files.values())
 
 
 def test_names_of_accounts_are_listed():
-    assert list_people(SERVER) == {"alice", "bob"}
+    assert list_users(SERVER) == {"alice", "bob"}
     assert list_accounts(IMAGE.passwd) == {"root", "daemon"}
 
 
@@ -167,7 +167,7 @@ def test_no_hash_of_the_server_comes_and_what_the_system_had_stays(passwd, group
     after = merged.files.get("etc/passwd", image_passwd).split(b"\n")
     for line in image_passwd.split(b"\n"):
         fields = line.split(b":")
-        if len(fields) == 7 and fields[2].isdigit() and not image.limits.is_person(int(fields[2])):
+        if len(fields) == 7 and fields[2].isdigit() and not image.id_ranges.is_user(int(fields[2])):
             assert line in after
     for line in merged.files.get("etc/shadow", b"").splitlines():
         assert re.fullmatch(rb"[^:]*:!:::::::", line)

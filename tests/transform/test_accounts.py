@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltsp.transform.accounts import (
+    AccountSelection,
     IdRanges,
-    People,
     clean_group,
     clean_gshadow,
     clean_passwd,
@@ -43,7 +43,7 @@ high:x:65534:bob
 
 
 def people():
-    return People.parse(PASSWD, LIMITS)
+    return AccountSelection.parse(PASSWD, LIMITS)
 
 
 def test_people_go_and_everyone_else_stays_in_order():
@@ -94,7 +94,7 @@ def test_a_number_of_thousands_of_digits_is_invalid():
 
 
 def test_a_name_that_stays_on_one_line_and_goes_on_another_stays():
-    both = People.parse(b"twin:x:5:5::/:\ntwin:x:1000:1000::/:\n", LIMITS)
+    both = AccountSelection.parse(b"twin:x:5:5::/:\ntwin:x:1000:1000::/:\n", LIMITS)
     assert both.kept == {b"twin"}
     assert both.removed == frozenset()
 
@@ -119,7 +119,7 @@ GROUPS = st.lists(LINE, max_size=12).map(lambda lines: b"\n".join(lines) + b"\n"
 @given(TEXT, GROUPS, st.integers(0, 3000), st.integers(0, 70000))
 def test_no_hash_survives_in_any_account_file(text, groups, low, high):
     limits = IdRanges(low, high, low, high)
-    found = People.parse(text, limits)
+    found = AccountSelection.parse(text, limits)
     names = find_kept_groups(groups, found, limits)
     written = [
         clean_passwd(text, limits),
@@ -149,7 +149,7 @@ def _same(new, old):
 @given(TEXT, GROUPS)
 def test_cleaning_twice_is_cleaning_once(text, groups):
     once = clean_passwd(text, LIMITS)
-    found, again = People.parse(text, LIMITS), People.parse(once, LIMITS)
+    found, again = AccountSelection.parse(text, LIMITS), AccountSelection.parse(once, LIMITS)
     assert clean_passwd(once, LIMITS) == once
     assert again.kept == found.kept
     assert clean_group(clean_group(groups, found, LIMITS), again, LIMITS) == clean_group(groups, found, LIMITS)
@@ -158,7 +158,7 @@ def test_cleaning_twice_is_cleaning_once(text, groups):
 
 @given(TEXT, GROUPS)
 def test_no_one_who_went_is_a_member_of_anything(text, groups):
-    found = People.parse(text, LIMITS)
+    found = AccountSelection.parse(text, LIMITS)
     for line in clean_group(groups, found, LIMITS).split(b"\n"):
         fields = line.split(b":")
         members = set(fields[3].split(b",")) if len(fields) > 3 else set()

@@ -7,15 +7,15 @@ import pytest
 from corpus.dict_tree import data, make_tree, paths
 from ltsp.errors import FileUnreadable, FormatError, LtspError
 from ltsp.transform.cleanup import clean_tree, find_suspects
-from ltsp.transform.rewrite import MOST
-from ltsp.transform.secret_rows import image_secrets
+from ltsp.transform.rewrite import MAX_FILE_SIZE
+from ltsp.transform.secret_rows import tune_image_secrets
 from ltsp.transform.secrets import Secrets
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, Fifo, File, Metadata, Symlink
 
 PASSWD = "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n"
-SECRETS = Secrets(image_secrets().rows)
+SECRETS = Secrets(tune_image_secrets().rows)
 
 
 def cleaned(entries):
@@ -84,10 +84,10 @@ def test_a_system_without_an_account_file_is_refused(passwd):
 
 
 class Endless:
-    size = MOST + 1
+    size = MAX_FILE_SIZE + 1
 
     def open(self):
-        return Bytes(bytes(MOST + 1)).open()
+        return Bytes(bytes(MAX_FILE_SIZE + 1)).open()
 
 
 def test_an_account_file_too_large_to_be_one_is_refused():

@@ -11,22 +11,22 @@ from corpus.dict_tree import make_tree, paths
 from ltsp.errors import ConfError, UsageError
 from ltsp.transform.exclude import (
     Exclusions,
-    exclude_paths,
-    exclude_wildcards,
-    image_excludes,
+    make_path_selection,
+    make_wildcard_selection,
     parse_exclude_file,
+    tune_image_excludes,
 )
 from ltsp.transform.rules import MKSQUASHFS_SYNTAX, parse_lines
 from ltsp.tree.selection import Inclusion
 
 
 def built_in():
-    return Exclusions(line.text for line in image_excludes(None, iter(()), iter(())).lines)
+    return Exclusions(line.text for line in tune_image_excludes(None, iter(()), iter(())).lines)
 
 
 def tuned(site=None, add="", omit=""):
     own = None if site is None else parse_lines(site, "/etc/ltsp/image.excludes")
-    return image_excludes(own, parse_lines(add, "ADD_IMAGE_EXCLUDES"), parse_lines(omit, "OMIT_IMAGE_EXCLUDES"))
+    return tune_image_excludes(own, parse_lines(add, "ADD_IMAGE_EXCLUDES"), parse_lines(omit, "OMIT_IMAGE_EXCLUDES"))
 
 
 EMPTIED = "cdrom dev home lost+found media mnt proc root run srv sys tmp var/tmp var/mail var/crash var/lib/mysql"
@@ -35,11 +35,11 @@ EMPTIED = "cdrom dev home lost+found media mnt proc root run srv sys tmp var/tmp
 @pytest.mark.parametrize("directory", EMPTIED.split())
 def test_a_directory_whose_entries_are_all_left_out_stays_and_is_not_opened(directory):
     exclusions = built_in()
-    assert exclusions.take(directory, True) is Inclusion.EMPTIED
-    assert exclusions.take(f"{directory}/.hidden", False) is Inclusion.NOTHING
-    assert exclusions.take(f"{directory}/a/b", False) is Inclusion.NOTHING
-    assert exclusions.rule(f"{directory}/a/b") == f"{directory}/*"
-    assert exclusions.rule(directory) is None
+    assert exclusions.select_path(directory, True) is Inclusion.EMPTIED
+    assert exclusions.select_path(f"{directory}/.hidden", False) is Inclusion.NOTHING
+    assert exclusions.select_path(f"{directory}/a/b", False) is Inclusion.NOTHING
+    assert exclusions.find_rule(f"{directory}/a/b") == f"{directory}/*"
+    assert exclusions.find_rule(directory) is None
 
 
 LEFT_OUT = """etc/epoptes/server.key etc/.git etc/.git/config etc/.pwd.lock etc/.javax etc/mysql/debian.cnf
@@ -54,14 +54,14 @@ KEPT = """etc etc/.java etc/.java/x etc/passwd etc/ssh/sshd_config etc/udev/rule
 
 @pytest.mark.parametrize("path", LEFT_OUT.split())
 def test_the_built_in_list_leaves_out(path):
-    assert built_in().take(path, False) is Inclusion.NOTHING
-    assert built_in().rule(path) is not None
+    assert built_in().select_path(path, False) is Inclusion.NOTHING
+    assert built_in().find_rule(path) is not None
 
 
 @pytest.mark.parametrize("path", KEPT.split())
 def test_the_built_in_list_keeps(path):
-    assert built_in().take(path, False) is Inclusion.ALL
-    assert built_in().rule(path) is None
+    assert built_in().select_path(path, False) is Inclusion.ALL
+    assert built_in().find_rule(path) is None
 
 
 def test_the_sites_list_replaces_the_built_in_one():
@@ -93,8 +93,8 @@ def test_all_bad_lines_are_named_at_once():
 
 def test_an_omitted_line_lets_its_directory_in():
     exclusions = Exclusions(line.text for line in tuned(omit="srv/*").lines)
-    assert exclusions.take("srv", True) is Inclusion.ALL
-    assert exclusions.take("srv/www", True) is Inclusion.ALL
+    assert exclusions.select_path("srv", True) is Inclusion.ALL
+    assert exclusions.select_path("srv/www", True) is Inclusion.ALL
 
 
 def test_a_backslash_begins_a_name_with_a_sign_that_would_mean_something():
@@ -108,11 +108,11 @@ def test_a_file_of_mksquashfs_keeps_the_white_space_at_the_end_of_a_line():
 @pytest.mark.parametrize("pattern", ["/a", "./a", "../a"])
 def test_mksquashfs_refuses_patterns_that_do_not_begin_at_the_root(pattern):
     with pytest.raises(UsageError, match="cannot exclude"):
-        exclude_wildcards([pattern])
+        make_wildcard_selection([pattern])
 
 
 def test_a_sticky_pattern_holds_in_every_directory():
-    take = exclude_wildcards(["... *.pyc", "... cache/tmp"])
+    take = make_wildcard_selection(["... *.pyc", "... cache/tmp"])
     assert take("a.pyc", False) is take("usr/lib/x/a.pyc", False) is take("v/cache/tmp", True) is Inclusion.NOTHING
     assert take("cache", True) is take("tmp", True) is Inclusion.ALL
 
@@ -121,14 +121,14 @@ def test_excluding_without_wildcards_goes_by_inode():
     """So do mksquashfs's -e and -ef: links on the way are followed, other names of the file go too."""
     tree = make_tree({"usr/lib/a": b"1", "lib": "-> usr/lib", "link": "-> usr/lib/a", "d/e": b"2"})
     tree = tree.edit({"twin": tree.get("usr/lib/a")})
-    assert paths(tree) - paths(tree.select(exclude_paths(tree, ["lib/a"]))) == {"usr/lib/a", "twin"}
-    assert paths(tree) - paths(tree.select(exclude_paths(tree, ["link"]))) == {"link"}
-    assert paths(tree) - paths(tree.select(exclude_paths(tree, ["lib/"]))) == {"usr/lib", "usr/lib/a"}
-    assert paths(tree) - paths(tree.select(exclude_paths(tree, ["d", "missing", "usr/lib/a/"]))) == {"d", "d/e"}
+    assert paths(tree) - paths(tree.select(make_path_selection(tree, ["lib/a"]))) == {"usr/lib/a", "twin"}
+    assert paths(tree) - paths(tree.select(make_path_selection(tree, ["link"]))) == {"link"}
+    assert paths(tree) - paths(tree.select(make_path_selection(tree, ["lib/"]))) == {"usr/lib", "usr/lib/a"}
+    assert paths(tree) - paths(tree.select(make_path_selection(tree, ["d", "missing", "usr/lib/a/"]))) == {"d", "d/e"}
 
 
 def test_a_source_deeper_than_the_stack_is_read():
-    assert built_in().take("/".join(["var", "log", "d", *["x"] * 2000]), False) is Inclusion.NOTHING
+    assert built_in().select_path("/".join(["var", "log", "d", *["x"] * 2000]), False) is Inclusion.NOTHING
 
 
 def test_a_path_takes_about_a_microsecond():
@@ -141,7 +141,7 @@ def test_a_path_takes_about_a_microsecond():
 def _seconds(exclusions, asked):
     begin = time.perf_counter()
     for path, directory in asked:
-        exclusions.take(path, directory)
+        exclusions.select_path(path, directory)
     return time.perf_counter() - begin
 
 
@@ -233,11 +233,11 @@ def test_random_wildcards_leave_out_what_mksquashfs_leaves_out(chance, tmp_path,
         listed.write_text("# patterns\n\n" + "".join(f"  {pattern}\n" for pattern in patterns))
         arguments = ["-wildcards", "-ef", listed]
         assert parse_exclude_file(listed.read_text()) == patterns
-    assert _taken(root, exclude_wildcards(patterns)) == _packed(root, tmp_path / "image", arguments), patterns
+    assert _taken(root, make_wildcard_selection(patterns)) == _packed(root, tmp_path / "image", arguments), patterns
 
 
 def test_our_own_lists_differ_from_mksquashfs_in_leading_dots_alone():
     """`home/*` there leaves home/.ecryptfs in."""
-    assert Exclusions(["home/*"], MKSQUASHFS_SYNTAX).take("home/.ecryptfs", True) is Inclusion.ALL
-    assert Exclusions(["home/*"], MKSQUASHFS_SYNTAX).take("home", True) is Inclusion.ALL
-    assert Exclusions(["home/*"]).take("home/.ecryptfs", True) is Inclusion.NOTHING
+    assert Exclusions(["home/*"], MKSQUASHFS_SYNTAX).select_path("home/.ecryptfs", True) is Inclusion.ALL
+    assert Exclusions(["home/*"], MKSQUASHFS_SYNTAX).select_path("home", True) is Inclusion.ALL
+    assert Exclusions(["home/*"]).select_path("home/.ecryptfs", True) is Inclusion.NOTHING

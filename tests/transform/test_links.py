@@ -20,7 +20,7 @@ def image(entries, of=None):
     """The image of a tree, and what links did to rules."""
     tree = make_tree(SYSTEM | entries)
     followed = (of or rules()).follow_links(tree)
-    left = tree.select(followed.selection, followed.concern)
+    left = tree.select(followed.selection, followed.affects)
     return clean_tree(left, followed.secrets).tree, followed
 
 
@@ -184,7 +184,7 @@ def test_exclusions_of_the_site_hold_behind_links():
     )
     assert "data/app/a" not in paths(left)
     assert {"data/app", "data/b", "opt/app"} <= paths(left)
-    assert followed.rule("data/app/a") == "opt/app/*"
+    assert followed.find_rule("data/app/a") == "opt/app/*"
 
 
 def test_without_cleanup_the_exclusions_alone_are_followed():
@@ -208,7 +208,7 @@ def test_hostile_links_end():
     deep = {f"d/{number}": f"-> {number + 1}" for number in range(100)}
     tree = make_tree({**loops, **deep, "opt/ltsp": "-> ../d/0"})
     followed = rules().follow_links(tree)
-    assert tree.select(followed.selection, followed.concern)
+    assert tree.select(followed.selection, followed.affects)
     assert len(followed.notes) < 500
 
 
@@ -225,7 +225,7 @@ def test_a_great_many_links_are_followed():
 
 
 def test_more_links_than_can_be_followed_are_an_error_whose_remedy_helps(monkeypatch):
-    monkeypatch.setattr(links, "MOST", 50)
+    monkeypatch.setattr(links, "MAX_LINKS", 50)
     with pytest.raises(SourceError, match=r"too many symbolic links \(limit 50\)") as raised:
         image(many_links(80))
     assert raised.value.hint == "exclude everything that they lead to: ADD_IMAGE_EXCLUDES='data/*' in ltsp.conf"
@@ -314,15 +314,15 @@ def test_names_with_wildcards_and_escapes_are_followed_as_they_are():
 def test_an_outline_goes_on_behind_what_it_knows():
     """What stands where no rule leads is not looked at before the source is read."""
     outline = make_tree({"var/lib/mysql": "-> /data/big/mysql", "data": None, "etc": None})
-    followed = rules().follow_links(outline, beyond=True)
-    reading = followed.read_selection(outlined=True)
+    followed = rules().follow_links(outline, is_outline=True)
+    reading = followed.selection_for_reading(links_known=True)
     assert reading("data/big", True) is Inclusion.ALL
     assert reading("data/big/mysql", True) is Inclusion.EMPTIED
     assert followed.notes == ()
 
 
 def test_an_outline_has_only_what_rules_lead_through():
-    outlined = rules().outline_selection
+    outlined = rules().link_search_selection
     asked = {path: outlined(path, True) for path in ("etc", "etc/ssh", "home", "etc/ssl/private", "usr/share", "tmp")}
     assert [path for path, take in asked.items() if take is Inclusion.ALL] == [
         "etc",
@@ -347,5 +347,5 @@ def test_a_rule_holds_wherever_one_of_its_parts_was_moved(absolute, moved):
             entries |= {"elsewhere/passwd": SYSTEM["etc/passwd"]}
     tree = make_tree({key: value for key, value in SYSTEM.items() if not key.startswith("etc/")} | entries)
     followed = rules().follow_links(tree)
-    left = tree.select(followed.selection, followed.concern)
+    left = tree.select(followed.selection, followed.affects)
     assert secret(left) == set()

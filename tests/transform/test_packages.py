@@ -9,7 +9,7 @@ import pytest
 
 from corpus.dict_tree import make_tree
 from ltsp.source.directory.directory import DirectorySource
-from ltsp.transform.packages import list_packages, rpm_files
+from ltsp.transform.packages import list_packages, list_rpm_files
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import select_all
 
@@ -112,7 +112,11 @@ def _database(at, *blobs):
 def test_rpm_names_its_files(tmp_path):
     chrome = _with_files([b"/opt/google/chrome/", b"/usr/bin/"], [(0, b"chrome"), (1, b"google-chrome"), (0, b"\xff")])
     tree = _database(tmp_path / "db", chrome, _header("bash", "5", "1"), b"junk", _with_files([b"/"], [(7, b"a")]))
-    assert [*rpm_files(tree)] == ["/opt/google/chrome/chrome", "/usr/bin/google-chrome", "/opt/google/chrome/\udcff"]
+    assert [*list_rpm_files(tree)] == [
+        "/opt/google/chrome/chrome",
+        "/usr/bin/google-chrome",
+        "/opt/google/chrome/\udcff",
+    ]
 
 
 @pytest.mark.parametrize("tag", [1116, 1117, 1118])
@@ -121,12 +125,12 @@ def test_forged_files_of_a_package_are_bounded(tmp_path, tag, offset, count):
     blob = bytearray(_with_files([b"/opt/"], [(0, b"a")]))
     at = blob.index(struct.pack(">I", tag)) + 8
     blob[at : at + 8] = struct.pack(">iI", offset, count)
-    assert len([*rpm_files(_database(tmp_path / "db", bytes(blob)))]) <= 1
+    assert len([*list_rpm_files(_database(tmp_path / "db", bytes(blob)))]) <= 1
 
 
 @pytest.mark.parametrize("damaged", [b"", b"no database", b"SQLite format 3\0" + bytes(4096)])
 def test_a_damaged_database_has_no_files(damaged):
-    assert [*rpm_files(make_tree({"var/lib/rpm/rpmdb.sqlite": damaged}))] == []
+    assert [*list_rpm_files(make_tree({"var/lib/rpm/rpmdb.sqlite": damaged}))] == []
 
 
 @pytest.mark.parametrize("count", [0, 1, 65535, 2**32 - 1])

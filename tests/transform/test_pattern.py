@@ -64,22 +64,22 @@ REFUSES = [
 
 @pytest.mark.parametrize(("pattern", "name"), MATCHES)
 def test_a_wildcard_matches(pattern, name):
-    assert compile_wildcard(pattern, hidden=False)(name)
+    assert compile_wildcard(pattern, match_hidden=False)(name)
 
 
 @pytest.mark.parametrize(("pattern", "name"), REFUSES)
 def test_a_wildcard_does_not_match(pattern, name):
-    assert not compile_wildcard(pattern, hidden=False)(name)
+    assert not compile_wildcard(pattern, match_hidden=False)(name)
 
 
 @pytest.mark.parametrize(("pattern", "name"), [("*", ".a"), ("?a", ".a"), ("[.]a", ".a"), ("*a*", ".xay")])
 def test_in_our_own_lists_a_wildcard_matches_a_leading_dot(pattern, name):
-    assert compile_wildcard(pattern, hidden=True)(name)
+    assert compile_wildcard(pattern, match_hidden=True)(name)
 
 
 def test_a_name_that_is_not_utf_8_is_matched_by_its_bytes():
-    assert compile_wildcard("a?b", hidden=False)("a\udcffb")
-    assert compile_wildcard("[\udcfe-\udcff]", hidden=False)("\udcff")
+    assert compile_wildcard("a?b", match_hidden=False)("a\udcffb")
+    assert compile_wildcard("[\udcfe-\udcff]", match_hidden=False)("\udcff")
 
 
 def test_plain_components_have_no_wildcard():
@@ -93,7 +93,7 @@ def test_plain_components_have_no_wildcard():
 @pytest.mark.timeout(10)
 def test_no_pattern_takes_for_ever(pattern):
     """A hostile source has names of 255 letters; whoever writes the list does not think of them."""
-    assert not compile_wildcard(pattern, hidden=True)("a" * 255)
+    assert not compile_wildcard(pattern, match_hidden=True)("a" * 255)
 
 
 def _random_pattern(chance, depth=0):
@@ -130,7 +130,7 @@ def test_random_wildcards_match_as_fnmatch_of_the_machine_does(chance):
         if ODDITIES.search(pattern):
             continue
         for hidden, flags in ((False, FNM_PATHNAME | FNM_PERIOD | FNM_EXTMATCH), (True, FNM_PATHNAME | FNM_EXTMATCH)):
-            matches = compile_wildcard(pattern, hidden=hidden)
+            matches = compile_wildcard(pattern, match_hidden=hidden)
             for _ in range(4):
                 name = "".join(chance.choice("aabbc.-xd]") for _ in range(chance.randint(1, 6)))
                 expected = libc.fnmatch(pattern.encode(), name.encode(), flags) == 0

@@ -8,9 +8,9 @@ import pytest
 from corpus.dict_tree import data, make_tree, paths
 from ltsp.errors import ConfError
 from ltsp.transform.cleanup import clean_tree
-from ltsp.transform.exclude import Exclusions, image_excludes
+from ltsp.transform.exclude import Exclusions, tune_image_excludes
 from ltsp.transform.rules import parse_lines
-from ltsp.transform.secret_rows import Action, image_secrets
+from ltsp.transform.secret_rows import Action, tune_image_secrets
 from ltsp.transform.secrets import Secrets
 from ltsp.tree.content import Bytes
 from ltsp.tree.node import File, Metadata
@@ -244,7 +244,7 @@ def everything():
 
 
 def built_in(**tuning):
-    return Secrets(image_secrets(swaps=["data/active.swap"], **tuning).rows).add_named_places(everything())
+    return Secrets(tune_image_secrets(swaps=["data/active.swap"], **tuning).rows).add_named_places(everything())
 
 
 def holding(tree):
@@ -258,13 +258,13 @@ def test_there_are_enough_canaries():
 def test_each_row_that_leaves_something_out_has_a_canary():
     rows = built_in().rows
     goes = [row for row in rows if row.action in {Action.LEFT_OUT, Action.MADE_BY_CLIENT}]
-    assert [str(row) for row in goes if not any(map(Secrets([row]).rule, GONE))] == []
+    assert [str(row) for row in goes if not any(map(Secrets([row]).find_rule, GONE))] == []
 
 
 def test_each_row_for_what_a_settings_file_names_has_such_a_file():
-    naming = [row for row in image_secrets().rows if row.action is Action.NAMED]
+    naming = [row for row in tune_image_secrets().rows if row.action is Action.LISTS_PATHS]
     going = {row: Secrets([replace(row, action=Action.LEFT_OUT, name="")]) for row in naming}
-    assert [str(row) for row, secrets in going.items() if not any(map(secrets.rule, [*NAMING, *REWRITTEN]))] == []
+    assert [str(row) for row, secrets in going.items() if not any(map(secrets.find_rule, [*NAMING, *REWRITTEN]))] == []
 
 
 def test_what_settings_files_name_is_left_out_only_where_it_is_what_they_mean():
@@ -293,15 +293,19 @@ def test_what_settings_files_name_is_left_out_only_where_it_is_what_they_mean():
 def test_people_are_those_of_the_image_s_own_login_defs(login_defs, gone):
     accounts = "a:x:500:1::/data/a:\nA:x:500:1::/usr/home/a:\nb:x:1000:1::/data/b:\nc:x:65000:1::/data/c:\n"
     homes = dict.fromkeys(["data/a/x", "data/b/x", "data/c/x", "usr/home/a/x"], "x")
-    rows = Secrets(image_secrets().rows).add_named_places(make_tree({"etc/passwd": accounts} | homes | login_defs)).rows
+    rows = (
+        Secrets(tune_image_secrets().rows)
+        .add_named_places(make_tree({"etc/passwd": accounts} | homes | login_defs))
+        .rows
+    )
     assert {row.pattern for row in rows if row.derived_from and row.action is Action.LEFT_OUT} == gone
 
 
 def test_a_home_that_contains_programs_stays_and_is_named():
     accounts = "root:x:0:0::/root:\na:x:1000:1::/var/lib/a/:\nb:x:999:1::/var/lib/b:\nc:x:1001:1::/usr/lib:\n"
     tree = make_tree({"etc/passwd": accounts, "var/lib/a/x": "x", "var/lib/b/x": "x", "usr/lib/x": "x"})
-    secrets = Secrets(image_secrets().rows).add_named_places(tree)
-    cleaned = clean_tree(tree.select(secrets.take), secrets)
+    secrets = Secrets(tune_image_secrets().rows).add_named_places(tree)
+    cleaned = clean_tree(tree.select(secrets.select_path), secrets)
     assert data(cleaned.tree, "var/lib/a/x") == b"x"
     (finding,) = cleaned.findings
     reason = "home of a user with an ordinary UID whose account is not in the image"
@@ -310,14 +314,14 @@ def test_a_home_that_contains_programs_stays_and_is_named():
 
 def test_settings_in_what_is_emptied_are_read_before():
     """`etc/redis` has passwords, and says where the data are."""
-    assert Secrets(image_secrets().rows).settings_left_out() == {"etc/redis", "etc/valkey"}
+    assert Secrets(tune_image_secrets().rows).find_emptied_settings_directories() == {"etc/redis", "etc/valkey"}
 
 
 def test_what_an_omitted_row_lets_in_stays_though_settings_name_it_too():
     tree = make_tree({"etc/containers/storage.conf": 'graphroot = "/var/lib/containers/storage"\n'} | {CONTAINER: "a"})
-    tuned = image_secrets(omit=parse_lines("var/lib/containers\n", "OMIT_IMAGE_SECRETS"))
-    assert Secrets(tuned.rows, omitted=tuned.omitted).add_named_places(tree).rule(CONTAINER) is None
-    assert Secrets(tuned.rows).add_named_places(tree).rule(CONTAINER) is not None
+    tuned = tune_image_secrets(omit=parse_lines("var/lib/containers\n", "OMIT_IMAGE_SECRETS"))
+    assert Secrets(tuned.rows, omitted=tuned.omitted).add_named_places(tree).find_rule(CONTAINER) is None
+    assert Secrets(tuned.rows).add_named_places(tree).find_rule(CONTAINER) is not None
 
 
 @pytest.mark.parametrize(
@@ -325,27 +329,27 @@ def test_what_an_omitted_row_lets_in_stays_though_settings_name_it_too():
 )
 def test_a_settings_file_that_names_nothing_sensible_leaves_nothing_out(text):
     tree = make_tree({"etc/docker/daemon.json": text, "relative/a": "a", "usr/a": "a"})
-    secrets = Secrets(image_secrets().rows)
+    secrets = Secrets(tune_image_secrets().rows)
     assert secrets.add_named_places(tree) is secrets
 
 
 def test_no_canary_is_left_that_is_not_named_by_the_table_alone():
     """Without any exclusions: the table holds on its own."""
     secrets = built_in()
-    cleaned = clean_tree(everything().select(secrets.take), secrets)
+    cleaned = clean_tree(everything().select(secrets.select_path), secrets)
     assert holding(cleaned.tree) == {*NAMED, *TESTED, *KEPT}
 
 
 def test_no_canary_is_left_that_is_not_named_by_a_real_run():
     secrets = built_in()
-    exclusions = Exclusions(line.text for line in image_excludes(None, iter(()), iter(())).lines)
-    cleaned = clean_tree(everything().select(combine_selections(exclusions.take, secrets.take)), secrets)
+    exclusions = Exclusions(line.text for line in tune_image_excludes(None, iter(()), iter(())).lines)
+    cleaned = clean_tree(everything().select(combine_selections(exclusions.select_path, secrets.select_path)), secrets)
     assert holding(cleaned.tree) == {*NAMED, *TESTED, *KEPT}
 
 
 def test_each_canary_that_stays_is_named():
     secrets = built_in()
-    cleaned = clean_tree(everything().select(secrets.take), secrets)
+    cleaned = clean_tree(everything().select(secrets.select_path), secrets)
     named = [finding.path for finding in cleaned.findings]
     for path in [*NAMED, *TESTED]:
         assert any(path == found or path.startswith(found + "/") for found in named), path
@@ -355,27 +359,27 @@ def test_each_canary_that_stays_is_named():
 
 @pytest.mark.parametrize("path", GONE)
 def test_each_path_that_is_left_out_has_a_row(path):
-    assert built_in().rule(path) is not None
+    assert built_in().find_rule(path) is not None
 
 
 @pytest.mark.parametrize("path", KEPT)
 def test_the_package_database_stays_whatever_a_row_says(path):
     secrets = built_in(add=parse_lines("X var/lib/*  everything\n", "ADD_IMAGE_SECRETS"))
-    assert secrets.take("var/lib", True) is Inclusion.ALL
-    assert secrets.take("var/lib/other", True) is Inclusion.EMPTIED
-    assert secrets.take(path, False) is Inclusion.ALL
+    assert secrets.select_path("var/lib", True) is Inclusion.ALL
+    assert secrets.select_path("var/lib/other", True) is Inclusion.EMPTIED
+    assert secrets.select_path(path, False) is Inclusion.ALL
 
 
 def test_directories_that_are_left_out_stay_empty():
     secrets = built_in()
-    kept = paths(everything().select(secrets.take))
+    kept = paths(everything().select(secrets.select_path))
     assert {"var/lib/mysql", "etc/letsencrypt", "home", "var/spool/cron/crontabs", "var/log/apt", "etc/munge"} <= kept
-    assert secrets.take("etc/letsencrypt", True) is Inclusion.EMPTIED
-    assert secrets.take("home", True) is Inclusion.EMPTIED
+    assert secrets.select_path("etc/letsencrypt", True) is Inclusion.EMPTIED
+    assert secrets.select_path("home", True) is Inclusion.EMPTIED
 
 
 def test_what_clients_create_for_themselves_is_reported():
-    rows = image_secrets().rows
+    rows = tune_image_secrets().rows
     assert {row.pattern for row in rows if row.action is Action.MADE_BY_CLIENT} >= {
         "etc/ssh/ssh_host_*",
         "etc/iscsi/initiatorname.iscsi",
@@ -385,30 +389,32 @@ def test_what_clients_create_for_themselves_is_reported():
 
 
 def test_every_row_of_the_list_has_its_own_pattern_and_a_reason():
-    rows = image_secrets().rows
-    own = [row for row in rows if row.action is not Action.NAMED]
+    rows = tune_image_secrets().rows
+    own = [row for row in rows if row.action is not Action.LISTS_PATHS]
     assert len({row.pattern for row in own}) == len(own)
     assert all(row.reason for row in rows)
 
 
 def test_a_path_that_an_omitted_exclusion_lets_in_is_free_of_its_row_and_said():
-    omitted = image_excludes(None, iter(()), parse_lines("home/*\netc/ssh/ssh_host_*\n", "OMIT_IMAGE_EXCLUDES")).omitted
-    secrets = Secrets(image_secrets().rows, Exclusions(line.text for line in omitted))
-    cleaned = clean_tree(everything().select(secrets.take), secrets)
+    omitted = tune_image_excludes(
+        None, iter(()), parse_lines("home/*\netc/ssh/ssh_host_*\n", "OMIT_IMAGE_EXCLUDES")
+    ).omitted
+    secrets = Secrets(tune_image_secrets().rows, Exclusions(line.text for line in omitted))
+    cleaned = clean_tree(everything().select(secrets.select_path), secrets)
     assert "home/alice/.ssh/id_rsa" in paths(cleaned.tree)
     assert "root/.ssh/id_rsa" not in paths(cleaned.tree)
-    said = {finding.path for finding in cleaned.let_in}
+    said = {finding.path for finding in cleaned.readmitted}
     assert said == {"home/.ecryptfs", "home/alice", *(path for path in GONE if path.startswith("etc/ssh/"))}
 
 
 def test_an_odd_swap_file_is_matched_by_its_very_name():
-    secrets = Secrets(image_secrets(swaps=["/data/a[1]*.swap"]).rows)
-    assert secrets.take("data/a[1]*.swap", False) is Inclusion.NOTHING
-    assert secrets.take("data/a1x.swap", False) is Inclusion.ALL
+    secrets = Secrets(tune_image_secrets(swaps=["/data/a[1]*.swap"]).rows)
+    assert secrets.select_path("data/a[1]*.swap", False) is Inclusion.NOTHING
+    assert secrets.select_path("data/a1x.swap", False) is Inclusion.ALL
 
 
 def test_rows_are_tuned_by_their_pattern():
-    tuned = image_secrets(
+    tuned = tune_image_secrets(
         add=parse_lines("K etc/ltsp  our own\nW etc/extra  look\n", "ADD_IMAGE_SECRETS"),
         omit=parse_lines("etc/hostname\nX   etc/hostid\nX etc/nothing\n", "OMIT_IMAGE_SECRETS"),
     )
@@ -435,7 +441,7 @@ def test_rows_are_tuned_by_their_pattern():
 )
 def test_a_bad_row_is_named_by_file_and_line(row, fault):
     with pytest.raises(ConfError, match=re.escape(f"/etc/ltsp/image.secrets, line 2: {fault}")):
-        image_secrets(parse_lines(f"X etc/a  good\n{row}\n", "/etc/ltsp/image.secrets"))
+        tune_image_secrets(parse_lines(f"X etc/a  good\n{row}\n", "/etc/ltsp/image.secrets"))
 
 
 def test_a_file_with_a_control_character_in_its_name_is_shown_safely():

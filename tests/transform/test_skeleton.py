@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ltsp.transform.skeleton import DIRECTORIES, add_skeleton
+from ltsp.transform.skeleton import STANDARD_DIRECTORIES, add_skeleton
 from ltsp.tree.node import Directory, Metadata, Symlink
 from ltsp.tree.selection import Inclusion, select_all
 from ltsp.tree.tree import Tree
@@ -29,9 +29,14 @@ def test_the_root_is_everybodys_to_look_into_with_the_time_of_its_source():
 
 def test_places_that_a_copy_came_without_are_made():
     done = add_skeleton(tree(var=Directory(OWN)), select_all)
-    made = {path: done.get(path).metadata for path in DIRECTORIES}
-    assert made == {path: Metadata(mode, mtime=OWN.mtime) for path, mode in DIRECTORIES.items()}
-    assert (DIRECTORIES["tmp"], DIRECTORIES["var/tmp"], DIRECTORIES["root"], DIRECTORIES["proc"]) == (
+    made = {path: done.get(path).metadata for path in STANDARD_DIRECTORIES}
+    assert made == {path: Metadata(mode, mtime=OWN.mtime) for path, mode in STANDARD_DIRECTORIES.items()}
+    assert (
+        STANDARD_DIRECTORIES["tmp"],
+        STANDARD_DIRECTORIES["var/tmp"],
+        STANDARD_DIRECTORIES["root"],
+        STANDARD_DIRECTORIES["proc"],
+    ) == (
         0o1777,
         0o1777,
         0o700,

@@ -13,7 +13,7 @@ def test_sizes_are_summed_up_the_tree_and_a_file_with_two_names_counts_once():
     found = survey(tree)
     assert (found.files, found.bytes) == (3, 95)
     assert found.largest == (("usr", 90), ("usr/bin", 60), ("usr/lib", 30), ("etc", 5))
-    assert survey(tree, directories=1).largest == (("usr", 90),)
+    assert survey(tree, count=1).largest == (("usr", 90),)
 
 
 def test_holes_are_distinguished():
@@ -45,8 +45,8 @@ def test_each_rule_is_reported_with_what_it_leaves_out():
     tree = make_tree({"home/a/b": b"123", "home/.c": b"4", "opt/ltsp5": b"56", "usr/x": b"7", "swapfile": b"8" * 9})
     exclusions = Exclusions(["home/*", "opt/ltsp*", "swapfile", "never"])
     gone = RemovedPaths()
-    tree.select(ObservedSelection(exclusions.take, gone.add))
-    assert gone.removals(exclusions.rule) == [
+    tree.select(ObservedSelection(exclusions.select_path, gone.add))
+    assert gone.group_by_rule(exclusions.find_rule) == [
         Removal("home/*", ("home/.c", "home/a"), 2, 4),
         Removal("opt/ltsp*", ("opt/ltsp5",), 1, 2),
         Removal("swapfile", ("swapfile",), 1, 9),

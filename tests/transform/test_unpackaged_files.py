@@ -5,12 +5,12 @@ import pytest
 from corpus.dict_tree import make_tree
 from ltsp.transform.cleanup import clean_tree
 from ltsp.transform.packages import find_unpackaged
-from ltsp.transform.secret_rows import image_secrets
+from ltsp.transform.secret_rows import tune_image_secrets
 from ltsp.transform.secrets import Secrets
 
 HASH = "root:$y$j9T$abc$def:19000:0:99999:7:::\n"
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n"
-SECRETS = Secrets(image_secrets().rows)
+SECRETS = Secrets(tune_image_secrets().rows)
 PIPX = {
     "opt/pipx/shared/pyvenv.cfg": "home = /usr/bin\n",
     "opt/pipx/shared/lib/python3.11/site-packages/pip/a.py": "a\n",
@@ -135,8 +135,8 @@ def test_what_only_looks_like_one_is_in_no_warning(entries):
 
 def test_rows_for_a_name_anywhere_lead_nowhere():
     """Else every directory would be listed before the source is read."""
-    assert not SECRETS.leads_below("usr/share/doc")
-    assert not SECRETS.concerns("data/backup")
+    assert not SECRETS.has_rules_below("usr/share/doc")
+    assert not SECRETS.affects("data/backup")
 
 
 def test_the_files_of_a_tree_that_has_no_such_path():

@@ -2,7 +2,13 @@ import itertools
 
 import pytest
 
-from ltsp.tree.selection import Inclusion, combine_selections, keep_empty, leave_out, select_all
+from ltsp.tree.selection import (
+    Inclusion,
+    combine_selections,
+    make_emptying_selection,
+    make_excluding_selection,
+    select_all,
+)
 
 STRENGTH = [Inclusion.ALL, Inclusion.EMPTIED, Inclusion.NOTHING]
 
@@ -19,7 +25,7 @@ def test_nothing_to_combine_takes_everything():
 
 
 def test_leaving_out_and_emptying_are_about_these_very_paths():
-    take = combine_selections(leave_out(["srv/ltsp"]), keep_empty(["/mnt/"]))
+    take = combine_selections(make_excluding_selection(["srv/ltsp"]), make_emptying_selection(["/mnt/"]))
     assert take("srv/ltsp", True) is Inclusion.NOTHING
     assert take("srv", True) is Inclusion.ALL
     assert take("mnt", True) is Inclusion.EMPTIED

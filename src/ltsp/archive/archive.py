@@ -16,7 +16,7 @@ from typing import BinaryIO, Self
 
 from ltsp.archive import docker, oci
 from ltsp.archive.document import ImageLayer, OpenPart
-from ltsp.archive.header import BLOCK, is_header
+from ltsp.archive.header import BLOCK, is_tar_header
 from ltsp.archive.input import ArchiveInput, ArchiveLimits, PipeInput, SeekableInput
 from ltsp.archive.member import ArchivedContent, read_members
 from ltsp.archive.spool import Spool, open_unnamed_file
@@ -28,8 +28,8 @@ from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File
 from ltsp.tree.tree import Tree
 
-_MOST_TIMES = 8
-_SMALL = 64 << 10
+_MAX_REPEATS = 8
+_SMALL_LAYER_SIZE = 64 << 10
 """Bytes of a layer that may be repeated more often: builders write empty layers for steps that change no file."""
 
 
@@ -48,35 +48,35 @@ class ArchiveReader:
 
     scratch: str
     """The directory for unpacked data."""
-    make: Callable[[str], BinaryIO] = open_unnamed_file
+    make_file: Callable[[str], BinaryIO] = open_unnamed_file
     """Creates an unnamed file in that directory."""
-    working: Callable[[], None] = lambda: None
+    heartbeat: Callable[[], None] = lambda: None
     """Called regularly during the work."""
     _limits: ArchiveLimits = field(default_factory=ArchiveLimits)
     _spool: Spool = field(init=False)
 
     def __post_init__(self) -> None:
-        self._spool = Spool(self.scratch, self.make, self.working)
+        self._spool = Spool(self.scratch, self.make_file, self.heartbeat)
 
     def read_file(self, stored: Blocks, form: ArchiveFormat = ArchiveFormat.ANY, tag: str = "") -> Tree:
         """The tree of an archive in a seekable file.
 
         Raises FormatError if it is damaged, SourceError if the wanted image is ambiguous or does not exist.
         """
-        if compressed.detect_compression(stored.read_at(0, compressed.LONGEST_MAGIC)):
-            return self.stream(read_pieces(stored), form, tag)
+        if compressed.detect_compression(stored.read_at(0, compressed.MAX_MAGIC_SIZE)):
+            return self.read_stream(read_pieces(stored), form, tag)
         self._limits.packed += stored.size
         return self._read_archive(SeekableInput(stored), form, tag)
 
-    def stream(self, data: Iterator[bytes], form: ArchiveFormat = ArchiveFormat.ANY, tag: str = "") -> Tree:
+    def read_stream(self, data: Iterator[bytes], form: ArchiveFormat = ArchiveFormat.ANY, tag: str = "") -> Tree:
         """The tree of an archive from a pipe. Raises like `read_file`."""
         return self._read_archive(PipeInput(self._unpack(data), self._spool), form, tag)
 
-    def layout(self, parts: OpenPart, tag: str = "") -> Tree:
+    def read_layout(self, open_part: OpenPart, tag: str = "") -> Tree:
         """The tree of an image in an OCI layout. Raises like `read_file`."""
 
         def counted(path: str) -> Blocks:
-            part = parts(path)
+            part = open_part(path)
             self._limits.packed += part.size
             return part
 
@@ -98,25 +98,29 @@ class ArchiveReader:
         for member in read_members(source, self._limits):
             builder.add(member)
         tree = builder.finish()
-        if form is not ArchiveFormat.DOCKER and _has(tree, oci.INDEX) and isinstance(tree.follow("blobs"), Directory):
-            parts = _find_parts(tree)
-            return self._read_layers(parts, oci.read_layers(parts, tag))
-        if form is not ArchiveFormat.OCI and _has(tree, docker.MANIFEST) and not _has(tree, "etc"):
-            parts = _find_parts(tree)
-            return self._read_layers(parts, docker.read_layers(parts, tag))
+        if (
+            form is not ArchiveFormat.DOCKER
+            and _has_path(tree, oci.INDEX)
+            and isinstance(tree.follow("blobs"), Directory)
+        ):
+            open_part = _make_part_opener(tree)
+            return self._read_layers(open_part, oci.read_layers(open_part, tag))
+        if form is not ArchiveFormat.OCI and _has_path(tree, docker.MANIFEST) and not _has_path(tree, "etc"):
+            open_part = _make_part_opener(tree)
+            return self._read_layers(open_part, docker.read_layers(open_part, tag))
         if form is not ArchiveFormat.ANY or tag:
             raise SourceError(
                 "contains no container image", "for a tar archive of a root file system, give the file name alone"
             )
         return tree
 
-    def _read_layers(self, parts: OpenPart, layers: Sequence[ImageLayer]) -> Tree:
+    def _read_layers(self, open_part: OpenPart, layers: Sequence[ImageLayer]) -> Tree:
         builder = ArchiveTreeBuilder(self._limits)
         times = Counter(layer.path for layer in layers)
         for layer in layers:
             builder.next_layer()
-            stored = parts(layer.path)
-            if times[layer.path] > _MOST_TIMES and stored.size > _SMALL:
+            stored = open_part(layer.path)
+            if times[layer.path] > _MAX_REPEATS and stored.size > _SMALL_LAYER_SIZE:
                 raise FormatError(f"is damaged: it repeats one layer {times[layer.path]} times")
             for member in read_members(self._open_layer(stored, layer), self._limits, must_end=False):
                 builder.add(member)
@@ -126,7 +130,7 @@ class ArchiveReader:
         """The tar of a layer. Data read in place is verified first, compressed data while it is unpacked."""
         if layer.size is not None and stored.size != layer.size:
             raise FormatError(f"is damaged: {layer.packed} is {stored.size} bytes long, not {layer.size}")
-        packed = compressed.detect_compression(stored.read_at(0, compressed.LONGEST_MAGIC))
+        packed = compressed.detect_compression(stored.read_at(0, compressed.MAX_MAGIC_SIZE))
         data = read_pieces(stored)
         if layer.packed is not None:
             data = layer.packed.verify(data)
@@ -164,7 +168,7 @@ def is_archive(stored: Blocks) -> bool:
             start = _read_first_block(stored)
         except FormatError:
             return False
-    return is_header(start[:BLOCK])
+    return is_tar_header(start[:BLOCK])
 
 
 def _read_first_block(stored: Blocks) -> bytes:
@@ -176,11 +180,11 @@ def _read_first_block(stored: Blocks) -> bytes:
     return start
 
 
-def _has(tree: Tree, path: str) -> bool:
+def _has_path(tree: Tree, path: str) -> bool:
     return tree.get(path) is not None
 
 
-def _find_parts(tree: Tree) -> OpenPart:
+def _make_part_opener(tree: Tree) -> OpenPart:
     """Opens the parts of an image by their path in an archive, following links inside it."""
 
     def part(path: str) -> Blocks:

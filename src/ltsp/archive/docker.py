@@ -17,9 +17,9 @@ from ltsp.errors import FormatError, SourceError
 from ltsp.tree.name import printable
 
 MANIFEST: Final = "manifest.json"
-_MOST_LAYERS: Final = 1000
-_MOST_SHOWN: Final = 8
-_IMPLIED: Final = ("", "docker.io/library/", "docker.io/", "localhost/")
+_MAX_LAYERS: Final = 1000
+_MAX_SHOWN: Final = 8
+_IMPLIED_PREFIXES: Final = ("", "docker.io/library/", "docker.io/", "localhost/")
 """Prefix that skopeo and podman put before a name in the file, but users do not type."""
 _NAMED_BY_DIGEST: Final = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?")
 
@@ -35,28 +35,36 @@ class _DockerImage:
     @classmethod
     def of(cls, value: object) -> _DockerImage:
         """Raises FormatError."""
-        record = document.mapping(value, MANIFEST)
+        record = document.require_mapping(value, MANIFEST)
         return cls(
-            document.text(record.get("Config"), MANIFEST),
-            [document.text(tag, MANIFEST) for tag in document.items(record.get("RepoTags") or [], MANIFEST)],
-            [document.text(path, MANIFEST) for path in document.items(record.get("Layers"), MANIFEST)],
+            document.require_text(record.get("Config"), MANIFEST),
+            [
+                document.require_text(tag, MANIFEST)
+                for tag in document.require_list(record.get("RepoTags") or [], MANIFEST)
+            ],
+            [document.require_text(path, MANIFEST) for path in document.require_list(record.get("Layers"), MANIFEST)],
         )
 
 
-def read_layers(parts: OpenPart, tag: str) -> Sequence[ImageLayer]:
+def read_layers(open_part: OpenPart, tag: str) -> Sequence[ImageLayer]:
     """The layers of the image with this tag, or of the only one.
 
     Raises SourceError if the image is ambiguous or does not exist, FormatError if it is damaged.
     """
-    values = document.items(document.read(parts(MANIFEST), MANIFEST), MANIFEST)
+    values = document.require_list(document.read_document(open_part(MANIFEST), MANIFEST), MANIFEST)
     image = _choose_image([_DockerImage.of(value) for value in values], tag)
     match = _NAMED_BY_DIGEST.fullmatch(image.configuration)
     digest = Digest("sha256", match[1]) if match else None
-    stored = parts(image.configuration)
-    configuration = document.mapping(document.read(stored, "the configuration", digest), "the configuration")
-    root = document.mapping(configuration.get("rootfs"), "the configuration")
-    digests = [document.text(text, "a digest") for text in document.items(root.get("diff_ids"), "the configuration")]
-    if len(digests) != len(image.layer_paths) or not 0 < len(digests) <= _MOST_LAYERS:
+    stored = open_part(image.configuration)
+    configuration = document.require_mapping(
+        document.read_document(stored, "the configuration", digest), "the configuration"
+    )
+    root = document.require_mapping(configuration.get("rootfs"), "the configuration")
+    digests = [
+        document.require_text(text, "a digest")
+        for text in document.require_list(root.get("diff_ids"), "the configuration")
+    ]
+    if len(digests) != len(image.layer_paths) or not 0 < len(digests) <= _MAX_LAYERS:
         raise FormatError(f"is damaged: it has {len(image.layer_paths)} layers, but {len(digests)} digests")
     return [
         ImageLayer(path, unpacked=Digest.parse(digest)) for path, digest in zip(image.layer_paths, digests, strict=True)
@@ -64,14 +72,16 @@ def read_layers(parts: OpenPart, tag: str) -> Sequence[ImageLayer]:
 
 
 def _choose_image(images: Sequence[_DockerImage], tag: str) -> _DockerImage:
-    listed = ", ".join(printable(name) for image in images for name in image.tags[:_MOST_SHOWN])
-    meant = {tag, *(f"{where}{tag}{latest}" for where in _IMPLIED for latest in ("", ":latest"))}
-    fitting = [image for image in images if tag in image.tags] or [
-        image for image in images if not tag or meant.intersection(image.tags)
+    listed = ", ".join(printable(name) for image in images for name in image.tags[:_MAX_SHOWN])
+    accepted_names = {tag, *(f"{prefix}{tag}{latest}" for prefix in _IMPLIED_PREFIXES for latest in ("", ":latest"))}
+    matches = [image for image in images if tag in image.tags] or [
+        image for image in images if not tag or accepted_names.intersection(image.tags)
     ]
-    if not fitting:
+    if not matches:
         what = f"contains no image tagged {printable(tag)}" if tag else "contains no image"
         raise SourceError(what, f"available: {listed}" if listed else "")
-    if len(fitting) > 1:
-        raise SourceError(f"contains {len(fitting)} images: {listed}", "choose one: append it to the name, after a colon")
-    return fitting[0]
+    if len(matches) > 1:
+        raise SourceError(
+            f"contains {len(matches)} images: {listed}", "choose one: append it to the name, after a colon"
+        )
+    return matches[0]

@@ -13,7 +13,7 @@ from ltsp.errors import FormatError
 from ltsp.storage.blocks import Blocks, read_pieces
 from ltsp.tree.name import printable
 
-_LARGEST: Final = 8 << 20
+_MAX_DOCUMENT_SIZE: Final = 8 << 20
 """Bytes of a document; registries accept manifests of up to 4 MiB."""
 _DIGEST: Final = re.compile(r"(sha256):([0-9a-f]{64})|(sha512):([0-9a-f]{128})")
 
@@ -54,12 +54,12 @@ class Digest:
         return f"{self.algorithm}:{self.hexadecimal[:12]}"
 
 
-def read(stored: Blocks, what: str, digest: Digest | None = None) -> Any:
+def read_document(stored: Blocks, what: str, digest: Digest | None = None) -> Any:
     """The value of a document.
 
     Raises FormatError if it is not JSON, or does not match its digest.
     """
-    if stored.size > _LARGEST:
+    if stored.size > _MAX_DOCUMENT_SIZE:
         raise FormatError(f"is damaged: {what} is too large: {stored.size >> 20} MiB")
     data = b"".join(read_pieces(stored) if digest is None else digest.verify(read_pieces(stored)))
     try:
@@ -68,28 +68,28 @@ def read(stored: Blocks, what: str, digest: Digest | None = None) -> Any:
         raise FormatError(f"is damaged: {what} is not valid JSON") from None
 
 
-def mapping(value: object, what: str) -> Mapping[str, Any]:
+def require_mapping(value: object, what: str) -> Mapping[str, Any]:
     """Raises FormatError if it has another type."""
     if not isinstance(value, dict):
         raise FormatError(f"is damaged: {what} has the wrong type")
     return value
 
 
-def items(value: object, what: str) -> Sequence[Any]:
+def require_list(value: object, what: str) -> Sequence[Any]:
     """Raises FormatError if it is not a list."""
     if not isinstance(value, list):
         raise FormatError(f"is damaged: {what} has the wrong type")
     return value
 
 
-def text(value: object, what: str) -> str:
+def require_text(value: object, what: str) -> str:
     """Raises FormatError if it has another type."""
     if not isinstance(value, str):
         raise FormatError(f"is damaged: {what} has the wrong type")
     return value
 
 
-def texts(value: object) -> Mapping[str, str]:
+def keep_texts(value: object) -> Mapping[str, str]:
     """The pairs with text values: annotations, platforms."""
     if not isinstance(value, dict):
         return {}

@@ -11,7 +11,7 @@ from ltsp.errors import FormatError
 
 BLOCK = 512
 _OCTAL = b"01234567"
-_SUM = slice(148, 156)
+_CHECKSUM_FIELD = slice(148, 156)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +31,33 @@ class TarHeader:
     minor: int
 
     @classmethod
-    def parse(cls, block: bytes, place: int) -> TarHeader | None:
+    def parse(cls, block: bytes, offset: int) -> TarHeader | None:
         """The header in a block; None if that is all zeros, which ends an archive.
 
-        `place` is for messages. Raises FormatError.
+        `offset` is for messages. Raises FormatError.
         """
         if not block.strip(b"\0"):
             return None
         if not _has_valid_checksum(block):
-            what = f"is damaged: no valid header at offset {place}" if place else "is not a tar archive"
+            what = f"is damaged: no valid header at offset {offset}" if offset else "is not a tar archive"
             raise FormatError(what)
         flag = block[156:157]
-        numbers = flag in b"34" and block[257:262] == b"ustar"
+        has_device_numbers = flag in b"34" and block[257:262] == b"ustar"
         return cls(
             flag=flag,
             path=_parse_path(block),
-            mode=_require_number(block[100:108], "mode", place),
-            uid=_require_number(block[108:116], "owner", place),
-            gid=_require_number(block[116:124], "group", place),
-            size=_require_number(block[124:136], "size", place),
-            mtime=_require_number(block[136:148], "time", place, negative=True),
+            mode=_require_number(block[100:108], "mode", offset),
+            uid=_require_number(block[108:116], "owner", offset),
+            gid=_require_number(block[116:124], "group", offset),
+            size=_require_number(block[124:136], "size", offset),
+            mtime=_require_number(block[136:148], "time", offset, negative=True),
             target=_parse_text(block[157:257]),
-            major=_require_number(block[329:337], "device number", place) if numbers else 0,
-            minor=_require_number(block[337:345], "device number", place) if numbers else 0,
+            major=_require_number(block[329:337], "device number", offset) if has_device_numbers else 0,
+            minor=_require_number(block[337:345], "device number", offset) if has_device_numbers else 0,
         )
 
 
-def is_header(block: bytes) -> bool:
+def is_tar_header(block: bytes) -> bool:
     """Whether this may be the first block of an archive."""
     return len(block) == BLOCK and any(block) and _has_valid_checksum(block)
 
@@ -76,11 +76,11 @@ def parse_number(field: bytes) -> int | None:
 
 def _has_valid_checksum(block: bytes) -> bool:
     """Whether the checksum is right: of unsigned bytes, or of signed ones, as some old writers computed it."""
-    stored = parse_number(block[_SUM])
-    plain = sum(block) - sum(block[_SUM]) + 8 * ord(" ")
+    stored = parse_number(block[_CHECKSUM_FIELD])
+    plain = sum(block) - sum(block[_CHECKSUM_FIELD]) + 8 * ord(" ")
     if stored == plain:
         return True
-    high = sum(byte > 127 for byte in block) - sum(byte > 127 for byte in block[_SUM])
+    high = sum(byte > 127 for byte in block) - sum(byte > 127 for byte in block[_CHECKSUM_FIELD])
     return stored == plain - 256 * high
 
 
@@ -96,8 +96,8 @@ def _parse_text(field: bytes) -> bytes:
     return field.partition(b"\0")[0]
 
 
-def _require_number(field: bytes, what: str, place: int, *, negative: bool = False) -> int:
+def _require_number(field: bytes, what: str, offset: int, *, negative: bool = False) -> int:
     value = parse_number(field)
     if value is None or not (-(1 << 63) if negative else 0) <= value < 1 << 63:
-        raise FormatError(f"is damaged: the {what} in the header at {place} is invalid")
+        raise FormatError(f"is damaged: the {what} in the header at {offset} is invalid")
     return value

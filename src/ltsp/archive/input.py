@@ -13,7 +13,7 @@ from ltsp.archive.spool import Spool
 from ltsp.errors import FormatError
 from ltsp.storage.blocks import Blocks
 
-_MOST_BEHIND = 64 << 20
+_MAX_TRAILING_SIZE = 64 << 20
 """Bytes after the end of an archive: some writers pad to whole records."""
 
 
@@ -93,11 +93,11 @@ class PipeInput:
         Raises FormatError if there is too much.
         """
         self._piece = memoryview(b"")
-        left = _MOST_BEHIND
+        left = _MAX_TRAILING_SIZE
         for piece in self._pieces:
             left -= len(piece)
             if left < 0:
-                raise FormatError(f"has more than {_MOST_BEHIND >> 20} MiB of trailing data")
+                raise FormatError(f"has more than {_MAX_TRAILING_SIZE >> 20} MiB of trailing data")
 
     def _read_some(self, limit: int) -> memoryview:
         while not self._piece:
@@ -117,10 +117,10 @@ def truncated_error() -> FormatError:
 _MEMORY = 256 << 20
 _MEMORY_PER_BYTE = 8
 """Bytes of memory for a tree: for any archive, and per stored byte. A header has 512 bytes, a node takes about 400."""
-_UNPACKED = 256 << 20
+_BASE_UNPACKED = 256 << 20
 _UNPACKED_PER_BYTE = 200
 """Limits of decompressed bytes. Systems grow three to five times, and gzip at most 1030 times."""
-_STEPS = 1 << 20
+_BASE_STEPS = 1 << 20
 _STEPS_PER_BYTE = 1
 """Path components to follow through symbolic links before members: chains of long links take time."""
 
@@ -140,7 +140,7 @@ class ArchiveLimits:
         """Raises FormatError."""
         self.packed += packed
         self.unpacked += unpacked
-        if self.unpacked > _UNPACKED + _UNPACKED_PER_BYTE * self.packed:
+        if self.unpacked > _BASE_UNPACKED + _UNPACKED_PER_BYTE * self.packed:
             raise FormatError(
                 f"unpacks to more than {self.unpacked >> 20} MiB, {_UNPACKED_PER_BYTE} times its size",
                 "if that is correct, unpack it yourself, and give the result",
@@ -155,5 +155,5 @@ class ArchiveLimits:
     def count_steps(self, names: int) -> None:
         """Raises FormatError."""
         self.steps += names
-        if self.steps > _STEPS + _STEPS_PER_BYTE * self.packed:
+        if self.steps > _BASE_STEPS + _STEPS_PER_BYTE * self.packed:
             raise FormatError("has far more symbolic links than its size allows")

@@ -26,20 +26,20 @@ from ltsp.tree.content import Stream
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Metadata
 
-_LARGEST_EXTENSION: Final = 1 << 20
+_MAX_EXTENSION_SIZE: Final = 1 << 20
 """Bytes of an extended header or a long name. Linux keeps 64 KiB of attributes for a file on most file systems."""
-_LARGEST_ID: Final = (1 << 32) - 2
+_MAX_ID: Final = (1 << 32) - 2
 """The last number means `leave it` to chown(2)."""
-_MOST_EXTENSIONS: Final = 8
+_MAX_EXTENSIONS: Final = 8
 """Extended headers of one member: a name, a link, a pax header; twice each is more than any writer creates."""
-_DISK_HEAD: Final = 68 << 10
+_DISK_HEAD_SIZE: Final = 68 << 10
 """Bytes that would show a file system: zeros at the start alone do not mean an empty archive."""
-_MOST_GLOBAL: Final = 64
+_MAX_GLOBAL_RECORDS: Final = 64
 """Records of global headers, which are searched for each member."""
-_MEMORY: Final = 400
+_MEMBER_MEMORY: Final = 400
 """Approximate bytes of a member in a tree."""
 
-_RUN: Final = 170
+_RUN_MEMORY: Final = 170
 """Approximate bytes of a run of data in a sparse file."""
 
 
@@ -100,8 +100,8 @@ def read_members(source: ArchiveInput, limits: ArchiveLimits, *, must_end: bool 
     With `must_end`, an archive without the final zeros counts as truncated, as nothing else proves it complete. Raises
     FormatError, and LtspError if there is not enough space for data.
     """
-    everywhere: dict[bytes, bytes] = {}
-    before = _Extensions()
+    global_records: dict[bytes, bytes] = {}
+    extensions = _Extensions()
     while True:
         place = source.at
         block = source.read(BLOCK)
@@ -109,70 +109,74 @@ def read_members(source: ArchiveInput, limits: ArchiveLimits, *, must_end: bool 
         if header is None:
             if not (place or block) and must_end:
                 raise FormatError("is empty", "check whether the program that writes it failed")
-            if before.count or (block and len(block) < BLOCK) or (not block and must_end):
+            if extensions.count or (block and len(block) < BLOCK) or (not block and must_end):
                 raise truncated_error()
-            if not place and block and any(source.read(_DISK_HEAD - BLOCK)):
+            if not place and block and any(source.read(_DISK_HEAD_SIZE - BLOCK)):
                 raise FormatError("is not a tar archive: it starts with zeros, but is not empty")
             source.drain()
             return
         if header.flag in b"xXgLK":
-            before.count += 1
-            if before.count > _MOST_EXTENSIONS:
-                raise FormatError(f"is damaged: a member at {place} has {before.count} extended headers")
-            _read_extension(before, everywhere, header, source, limits)
+            extensions.count += 1
+            if extensions.count > _MAX_EXTENSIONS:
+                raise FormatError(f"is damaged: a member at {place} has {extensions.count} extended headers")
+            _read_extension(extensions, global_records, header, source, limits)
         elif header.flag in b"AV":
             _skip_data(source, header.size)  # access control lists of Solaris, the label of a tape
         else:
-            yield _read_member(header, block, before, everywhere, source, limits)
-            before = _Extensions()
+            yield _read_member(header, block, extensions, global_records, source, limits)
+            extensions = _Extensions()
 
 
 def _read_extension(
-    before: _Extensions, everywhere: dict[bytes, bytes], header: TarHeader, source: ArchiveInput, limits: ArchiveLimits
+    extensions: _Extensions,
+    global_records: dict[bytes, bytes],
+    header: TarHeader,
+    source: ArchiveInput,
+    limits: ArchiveLimits,
 ) -> None:
-    if header.size > _LARGEST_EXTENSION:
+    if header.size > _MAX_EXTENSION_SIZE:
         raise FormatError(f"is damaged: an extended header of {header.size} bytes is too large")
     data = _read_padded(source, header.size)
     limits.take_memory(len(data))
     match header.flag:
         case b"L":
-            before.path = data.partition(b"\0")[0]
+            extensions.path = data.partition(b"\0")[0]
         case b"K":
-            before.target = data.partition(b"\0")[0]
+            extensions.target = data.partition(b"\0")[0]
         case b"g":
-            latest = pax.merge_records(pax.parse_records(data), everywhere)
-            if len(latest) > _MOST_GLOBAL:
+            latest = pax.merge_records(pax.parse_records(data), global_records)
+            if len(latest) > _MAX_GLOBAL_RECORDS:
                 raise FormatError(f"is damaged: too many global records: {len(latest)}")
-            everywhere.clear()
-            everywhere.update(latest)
+            global_records.clear()
+            global_records.update(latest)
         case _:
-            before.records = pax.parse_records(data)
+            extensions.records = pax.parse_records(data)
 
 
 def _read_member(
     header: TarHeader,
     block: bytes,
-    before: _Extensions,
-    everywhere: Mapping[bytes, bytes],
+    extensions: _Extensions,
+    global_records: Mapping[bytes, bytes],
     source: ArchiveInput,
     limits: ArchiveLimits,
 ) -> ArchiveMember:
-    values = pax.merge_records(before.records, everywhere) if before.records or everywhere else {}
-    path = values.get(b"GNU.sparse.name") or values.get(b"path") or before.path or header.path
+    values = pax.merge_records(extensions.records, global_records) if extensions.records or global_records else {}
+    path = values.get(b"GNU.sparse.name") or values.get(b"path") or extensions.path or header.path
     kind = _KINDS.get(header.flag)
     if kind is None:
         what = _UNSUPPORTED.get(header.flag, f"a member of type {decode(header.flag)!a}")
         raise FormatError(f"has {what}, which is not supported: {printable(decode(path))}")
     if header.flag in b"0\0" and path.endswith(b"/"):
         kind = MemberKind.DIRECTORY  # as Unix v7 wrote them
-    limits.take_memory(_MEMORY + len(path))
+    limits.take_memory(_MEMBER_MEMORY + len(path))
     size = pax.get_number(values, b"size", header.size)
     content = None
     if kind is MemberKind.FILE:
-        content = _read_content(header, block, before.records, values, size, source, limits)
+        content = _read_content(header, block, extensions.records, values, size, source, limits)
     elif header.flag == b"D":
         _skip_data(source, size)
-    target = values.get(b"linkpath") or before.target or header.target
+    target = values.get(b"linkpath") or extensions.target or header.target
     metadata = _make_metadata(header, values)
     major = pax.get_number(values, b"SCHILY.devmajor", header.major)
     minor = pax.get_number(values, b"SCHILY.devminor", header.minor)
@@ -196,26 +200,26 @@ def _read_content(
         return data
 
     found = None
-    taken = 0
+    map_size = 0
     if header.flag == b"S":
         found = sparse_map.parse_gnu_map(block, read)
     elif values:
         pax_map = sparse_map.parse_pax_map(records, values, read)
         if pax_map is not None:
-            found, taken = pax_map
-    if taken > size:
+            found, map_size = pax_map
+    if map_size > size:
         raise FormatError("is damaged: the map of a sparse file is larger than its data")
-    limits.take_memory(_RUN * len(found.pairs) if found else 0)
-    base, place = source.keep(size - taken)
+    limits.take_memory(_RUN_MEMORY * len(found.pairs) if found else 0)
+    base, place = source.keep(size - map_size)
     _skip_padding(source, size)
     if found is None:
         return ArchivedContent(base, place, size)
-    return ArchivedContent(base, place, found.size, found.list_runs(size - taken))
+    return ArchivedContent(base, place, found.size, found.list_runs(size - map_size))
 
 
 def _make_metadata(header: TarHeader, values: Mapping[bytes, bytes]) -> Metadata:
     uid, gid = pax.get_number(values, b"uid", header.uid), pax.get_number(values, b"gid", header.gid)
-    if max(uid, gid) > _LARGEST_ID:
+    if max(uid, gid) > _MAX_ID:
         raise FormatError(f"is damaged: {max(uid, gid)} is not a valid user or group id")
     return Metadata(
         header.mode & 0o7777,

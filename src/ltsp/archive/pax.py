@@ -22,9 +22,9 @@ _STAR_XATTR = b"SCHILY.xattr."
 _LIBARCHIVE_XATTR = b"LIBARCHIVE.xattr."
 _SELINUX = b"RHT.security.selinux"
 _TIME = re.compile(rb"(-?)(\d{1,19})(?:\.(\d*))?")
-_LONGEST_LENGTH = 20
+_MAX_LENGTH_DIGITS = 20
 """Digits of the length of a record."""
-_LARGEST_XATTR = 65536
+_MAX_XATTR_SIZE = 65536
 """Bytes of a value, and 255 of a name: XATTR_SIZE_MAX and XATTR_NAME_MAX of linux/limits.h."""
 
 PaxRecord = tuple[bytes, bytes]
@@ -39,7 +39,7 @@ def parse_records(data: bytes) -> list[PaxRecord]:
     found = []
     at = 0
     while at < len(data) and data[at]:
-        space = data.find(b" ", at, at + _LONGEST_LENGTH + 1)
+        space = data.find(b" ", at, at + _MAX_LENGTH_DIGITS + 1)
         length = parse_decimal(data[at:space]) if space > 0 else None
         end = at + (length or 0)
         equals = data.find(b"=", space, end)
@@ -52,32 +52,32 @@ def parse_records(data: bytes) -> list[PaxRecord]:
 
 def parse_decimal(digits: bytes) -> int | None:
     """A number of 63 bits; None for anything else. (`int` also accepts spaces, signs and underscores.)"""
-    if not 0 < len(digits) <= _LONGEST_LENGTH or not digits.isdigit():
+    if not 0 < len(digits) <= _MAX_LENGTH_DIGITS or not digits.isdigit():
         return None
     value = int(digits)
     return value if value < 1 << 63 else None
 
 
-def get_number(values: Mapping[bytes, bytes], keyword: bytes, otherwise: int) -> int:
+def get_number(values: Mapping[bytes, bytes], keyword: bytes, default: int) -> int:
     """The number under a keyword.
 
     Raises FormatError.
     """
     if keyword not in values:
-        return otherwise
+        return default
     value = parse_decimal(values[keyword])
     if value is None:
         raise FormatError(f"is damaged: an extended header has an invalid number for {keyword.decode('ascii')}")
     return value
 
 
-def get_mtime(values: Mapping[bytes, bytes], otherwise: int) -> int:
+def get_mtime(values: Mapping[bytes, bytes], default: int) -> int:
     """The time, rounded down; the fraction may have more digits than a floating point number.
 
     Raises FormatError.
     """
     if b"mtime" not in values:
-        return otherwise
+        return default
     match = _TIME.fullmatch(values[b"mtime"])
     if match is None:
         raise FormatError("is damaged: an extended header has an invalid mtime")
@@ -111,7 +111,7 @@ def get_xattrs(values: Mapping[bytes, bytes]) -> Xattrs:
         found.pop(name, None)  # the same attribute: libarchive writes it in both forms
         found[unquote_to_bytes(name)] = value
     for name, value in found.items():
-        if not name or len(name) > 255 or b"\0" in name or len(value) > _LARGEST_XATTR:
+        if not name or len(name) > 255 or b"\0" in name or len(value) > _MAX_XATTR_SIZE:
             raise FormatError("is damaged: an extended header has an invalid attribute")
     if not found:
         return ()
@@ -120,12 +120,12 @@ def get_xattrs(values: Mapping[bytes, bytes]) -> Xattrs:
     )
 
 
-def merge_records(found: Sequence[PaxRecord], everywhere: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+def merge_records(found: Sequence[PaxRecord], global_records: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     """The records of a member: its own, the last of each keyword, over those of global headers.
 
     An empty value removes a keyword, but an attribute may be empty.
     """
-    values = dict(everywhere)
+    values = dict(global_records)
     for keyword, value in found:
         if value or keyword.startswith((_STAR_XATTR, _LIBARCHIVE_XATTR)):
             values[keyword] = value

@@ -14,9 +14,9 @@ from ltsp.archive.pax import PaxRecord, get_number, parse_decimal
 from ltsp.errors import FormatError
 from ltsp.storage.extents import DataRun, add_run
 
-_LARGEST = 16 << 40
+_MAX_FILE_SIZE = 16 << 40
 """Largest sparse file in bytes, as in ext4: a few bytes must not become a file that cannot be written."""
-_MOST_RUNS = 1 << 20
+_MAX_RUNS = 1 << 20
 
 Pair = tuple[int, int]
 Read = Callable[[int], bytes]
@@ -35,7 +35,7 @@ class SparseMap:
 
         Raises FormatError if they overlap, exceed the file, or do not match the stored data.
         """
-        if self.size > _LARGEST:
+        if self.size > _MAX_FILE_SIZE:
             raise FormatError(
                 f"is damaged: a sparse file of {self.size >> 40} TiB is larger than any file system allows"
             )
@@ -67,8 +67,8 @@ def parse_gnu_map(block: bytes, read: Read) -> SparseMap:
         block = read(BLOCK)
         pairs += _parse_pairs(block[:504])
         more = block[504]
-        if len(pairs) > _MOST_RUNS:
-            raise FormatError(_TOO_MANY)
+        if len(pairs) > _MAX_RUNS:
+            raise FormatError(_TOO_MANY_RUNS)
     if size is None or size < 0:
         raise FormatError("is damaged: a sparse file has no size")
     return SparseMap(size, pairs)
@@ -86,8 +86,8 @@ def parse_pax_map(
         if version != (b"1", b"0"):
             raise FormatError("has a sparse file in an unknown format", "create the archive without --sparse")
         size = get_number(values, b"GNU.sparse.realsize", -1)
-        pairs, taken = _read_decimal_lines(read)
-        return _make_map(size, pairs), taken
+        pairs, map_size = _read_decimal_lines(read)
+        return _make_map(size, pairs), map_size
     if b"GNU.sparse.map" in values:
         numbers = [_require_decimal(digits) for digits in values[b"GNU.sparse.map"].split(b",")]
         return _make_map(get_number(values, b"GNU.sparse.size", -1), _pair_numbers(numbers)), 0
@@ -95,15 +95,15 @@ def parse_pax_map(
         wanted = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
         found = [(keyword, value) for keyword, value in records if keyword in wanted]
         if any(keyword != wanted[index % 2] for index, (keyword, _) in enumerate(found)):
-            raise FormatError(_NO_PAIRS)
+            raise FormatError(_ODD_COUNT)
         return _make_map(
             get_number(values, b"GNU.sparse.size", -1), _pair_numbers([_require_decimal(value) for _, value in found])
         ), 0
     return None
 
 
-_TOO_MANY = "is damaged: a sparse file has too many runs"
-_NO_PAIRS = "is damaged: the map of a sparse file has an odd number of values"
+_TOO_MANY_RUNS = "is damaged: a sparse file has too many runs"
+_ODD_COUNT = "is damaged: the map of a sparse file has an odd number of values"
 
 
 def _make_map(size: int, pairs: Sequence[Pair]) -> SparseMap:
@@ -127,7 +127,7 @@ def _parse_pairs(data: bytes) -> list[Pair]:
 def _read_decimal_lines(read: Read) -> tuple[list[Pair], int]:
     """Read the number of pairs, then offset and length of each, one number a line, padded to a block."""
     rest = b""
-    taken = 0
+    map_size = 0
     wanted = 1
     numbers: list[int] = []
     while len(numbers) < wanted:
@@ -136,20 +136,20 @@ def _read_decimal_lines(read: Read) -> tuple[list[Pair], int]:
             if len(rest) >= BLOCK:
                 raise FormatError("is damaged: the map of a sparse file has invalid numbers")
             rest += read(BLOCK)
-            taken += BLOCK
+            map_size += BLOCK
             continue
         rest = after
         numbers.append(_require_decimal(line))
         if len(numbers) == 1:
             wanted = 1 + 2 * numbers[0]
-            if numbers[0] > _MOST_RUNS:
-                raise FormatError(_TOO_MANY)
-    return _pair_numbers(numbers[1:]), taken
+            if numbers[0] > _MAX_RUNS:
+                raise FormatError(_TOO_MANY_RUNS)
+    return _pair_numbers(numbers[1:]), map_size
 
 
 def _pair_numbers(numbers: Sequence[int]) -> list[Pair]:
     if len(numbers) % 2:
-        raise FormatError(_NO_PAIRS)
+        raise FormatError(_ODD_COUNT)
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 

@@ -17,9 +17,9 @@ from ltsp.storage.blocks import Blocks, FileBlocks, MemoryBlocks, free_bytes, wr
 from ltsp.storage.extents import Extent
 from ltsp.tree.name import printable
 
-_RESERVE = 64 << 20
+_RESERVED_SPACE = 64 << 20
 """Bytes to leave free on the file system."""
-_BETWEEN_LOOKS = 32 << 20
+_SPACE_CHECK_INTERVAL = 32 << 20
 """Bytes written between two checks of the free space."""
 
 
@@ -33,16 +33,16 @@ class Spool:
     def __init__(
         self,
         directory: str,
-        make: Callable[[str], BinaryIO] = open_unnamed_file,
-        working: Callable[[], None] = lambda: None,
+        make_file: Callable[[str], BinaryIO] = open_unnamed_file,
+        heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
-        """`make` creates a file in that directory; `working` is called for each piece that is written or read."""
+        """`make_file` creates a file in that directory; `heartbeat` is called for each piece written or read."""
         self._directory = directory
-        self._make = make
-        self._working = working
+        self._make_file = make_file
+        self._working = heartbeat
         self._file: BinaryIO | None = None
         self._blocks: FileBlocks | None = None
-        self._looked = 0
+        self._last_checked_size = 0
         self.size = 0
 
     def append(self, data: bytes | memoryview) -> None:
@@ -50,11 +50,11 @@ class Spool:
         self._working()
         try:
             if self._file is None:
-                self._file = self._make(self._directory)
+                self._file = self._make_file(self._directory)
                 self._check_free_space(self._file.fileno())
             write_sparse(self._file.fileno(), data, self.size)
             self.size += len(data)
-            if self.size - self._looked > _BETWEEN_LOOKS:
+            if self.size - self._last_checked_size > _SPACE_CHECK_INTERVAL:
                 self._check_free_space(self._file.fileno())
         except OSError as error:
             reason = "not enough free space" if error.errno == errno.ENOSPC else error.strerror
@@ -96,6 +96,6 @@ class Spool:
         self.close()
 
     def _check_free_space(self, file: int) -> None:
-        self._looked = self.size
-        if free_bytes(file) < _RESERVE:
+        self._last_checked_size = self.size
+        if free_bytes(file) < _RESERVED_SPACE:
             raise OSError(errno.ENOSPC, "")

@@ -24,17 +24,17 @@ from ltsp.tree.tree import Tree
 _DEFAULT_METADATA: Final = Metadata(0o755)
 """Metadata of directories that no member describes."""
 _WHITEOUT: Final = ".wh."
-_OPAQUE: Final = ".wh..wh..opq"
-_RESERVED: Final = ".wh..wh."
+_OPAQUE_WHITEOUT: Final = ".wh..wh..opq"
+_RESERVED_PREFIX: Final = ".wh..wh."
 """Prefix of names that aufs reserves."""
-_LONGEST_NAME: Final = 255
-_LONGEST_PATH: Final = 4096
+_MAX_NAME_SIZE: Final = 255
+_MAX_PATH_SIZE: Final = 4096
 """Bytes. NAME_MAX and PATH_MAX of linux/limits.h"""
-_MOST_LINKS: Final = 40
-_LARGEST_MAJOR: Final = 0xFFF
-_LARGEST_MINOR: Final = 0xFFFFF
+_MAX_LINKS: Final = 40
+_MAX_MAJOR: Final = 0xFFF
+_MAX_MINOR: Final = 0xFFFFF
 """linux/kdev_t.h"""
-_MEMORY: Final = 600
+_DIRECTORY_MEMORY: Final = 600
 """Approximate bytes of a directory."""
 
 
@@ -44,11 +44,11 @@ class _DirectoryBuilder:
 
     metadata: Metadata
     entries: dict[str, _DirectoryBuilder | Node] = field(default_factory=dict)
-    layer: int = -1
+    last_changed_layer: int = -1
     """The last layer that added something here or below."""
-    fresh: set[str] = field(default_factory=set)
+    names_in_layer: set[str] = field(default_factory=set)
     """Names that this layer added here, except directories."""
-    cleared: int = -1
+    last_cleared_layer: int = -1
     """The last layer that hid the earlier content."""
 
 
@@ -58,7 +58,7 @@ class ArchiveTreeBuilder:
         self._root = _DirectoryBuilder(_DEFAULT_METADATA)
         self._layer = 0
         self._layered = False
-        self._parents: dict[bytes, _DirectoryBuilder] = {}
+        self._directory_cache: dict[bytes, _DirectoryBuilder] = {}
         """Directories by path: the next member is mostly in the directory of the last."""
         self._metadata: dict[Metadata, Metadata] = {}
         """Shared metadata: most files of a system have the same as others."""
@@ -67,7 +67,7 @@ class ArchiveTreeBuilder:
         """Start a new layer: members that follow are added over the earlier ones, and may hide them."""
         self._layered = True
         self._layer += 1
-        self._parents.clear()
+        self._directory_cache.clear()
 
     def add(self, member: ArchiveMember) -> None:
         """Raises FormatError if it has no place in the tree, or Linux does not support it."""
@@ -75,7 +75,7 @@ class ArchiveTreeBuilder:
         if not names:
             if member.kind is not MemberKind.DIRECTORY:
                 raise FormatError(f"has a {member.kind.value} in place of its root directory")
-            self._touch(self._root)
+            self._mark_changed(self._root)
             self._root.metadata = member.metadata
             return
         if self._layered and any(name.startswith(_WHITEOUT) for name in names):
@@ -93,36 +93,36 @@ class ArchiveTreeBuilder:
         top: dict[str, Node] = {}
         pending = [(self._root, top)]
         while pending:
-            folder, entries = pending.pop()
-            for name, entry in folder.entries.items():
+            directory, entries = pending.pop()
+            for name, entry in directory.entries.items():
                 if isinstance(entry, _DirectoryBuilder):
                     inside: dict[str, Node] = {}
                     entries[name] = Directory(entry.metadata, inside)
                     pending.append((entry, inside))
                 else:
                     entries[name] = entry
-            folder.entries.clear()
+            directory.entries.clear()
         return Tree(Directory(self._root.metadata, top))
 
     def _put_directory(self, parent: _DirectoryBuilder, name: str, metadata: Metadata) -> None:
-        there = parent.entries.get(name)
-        if not isinstance(there, _DirectoryBuilder):
-            there = _DirectoryBuilder(metadata)
-            self._limits.take_memory(_MEMORY)
-            self._put(parent, name, there)
-        there.metadata = metadata
-        self._touch(there)
+        existing = parent.entries.get(name)
+        if not isinstance(existing, _DirectoryBuilder):
+            existing = _DirectoryBuilder(metadata)
+            self._limits.take_memory(_DIRECTORY_MEMORY)
+            self._put(parent, name, existing)
+        existing.metadata = metadata
+        self._mark_changed(existing)
 
     def _put(self, parent: _DirectoryBuilder, name: str, entry: _DirectoryBuilder | Node) -> None:
-        self._forget(parent.entries.get(name))
+        self._invalidate_cache(parent.entries.get(name))
         parent.entries[name] = entry
         if self._layered:
-            parent.fresh.add(name)
+            parent.names_in_layer.add(name)
 
-    def _forget(self, entry: _DirectoryBuilder | Node | None) -> None:
+    def _invalidate_cache(self, entry: _DirectoryBuilder | Node | None) -> None:
         """Forget directories that were found through an entry that is now removed."""
         if isinstance(entry, _DirectoryBuilder | Symlink):
-            self._parents.clear()
+            self._directory_cache.clear()
 
     def _make_node(self, member: ArchiveMember) -> Node:
         metadata = self._metadata.setdefault(member.metadata, member.metadata)
@@ -133,11 +133,11 @@ class ArchiveTreeBuilder:
                 return File(metadata, member.content)
             case MemberKind.SYMLINK:
                 target = decode(member.target)
-                if not target or "\0" in target or len(member.target) >= _LONGEST_PATH:
+                if not target or "\0" in target or len(member.target) >= _MAX_PATH_SIZE:
                     raise FormatError(f"has a symbolic link with an invalid target: {shown}")
                 return Symlink(metadata, target)
             case MemberKind.CHARACTER | MemberKind.BLOCK:
-                if member.major > _LARGEST_MAJOR or member.minor > _LARGEST_MINOR:
+                if member.major > _MAX_MAJOR or member.minor > _MAX_MINOR:
                     raise FormatError(f"has a device with an invalid number: {shown}")
                 kind = DeviceKind.BLOCK if member.kind is MemberKind.BLOCK else DeviceKind.CHARACTER
                 return Device(metadata, kind, member.major, member.minor)
@@ -152,8 +152,8 @@ class ArchiveTreeBuilder:
 
     def _find_link_target(self, member: ArchiveMember) -> Node:
         names = _split_path(member.target)
-        folder = self._find_directory(names[:-1]) if names else None
-        node = folder.entries.get(names[-1]) if folder is not None else None
+        directory = self._find_directory(names[:-1]) if names else None
+        node = directory.entries.get(names[-1]) if directory is not None else None
         if node is None or isinstance(node, _DirectoryBuilder):
             what = "a directory" if isinstance(node, _DirectoryBuilder) or not names else "a missing file"
             raise FormatError(
@@ -164,116 +164,120 @@ class ArchiveTreeBuilder:
     def _find_parent(self, path: bytes, names: Sequence[str]) -> _DirectoryBuilder:
         """The directory of a member, created if it is missing."""
         key = path.rstrip(b"/").rpartition(b"/")[0]
-        found = self._parents.get(key)
+        found = self._directory_cache.get(key)
         if found is None:
-            found = self._parents[key] = self._make_directories(names)
+            found = self._directory_cache[key] = self._make_directories(names)
         return found
 
     def _make_directories(self, names: Sequence[str]) -> _DirectoryBuilder:
-        found = self._walk(names, make=True)
+        found = self._resolve_directory(names, make=True)
         assert found is not None
         return found
 
     def _find_directory(self, names: Sequence[str]) -> _DirectoryBuilder | None:
-        return self._walk(names, make=False)
+        return self._resolve_directory(names, make=False)
 
-    def _walk(self, names: Sequence[str], *, make: bool) -> _DirectoryBuilder | None:
+    def _resolve_directory(self, names: Sequence[str], *, make: bool) -> _DirectoryBuilder | None:
         """The directory at a path, symbolic links followed inside the tree.
 
         With `make`, missing parts of the path itself are created, and its directories count as changed by this layer;
         but the target of a link must exist. Raises FormatError if something else is in the way.
         """
         rest = list(reversed(names))
-        own = len(rest)
+        path_parts_left = len(rest)
         """How many of the rest belong to the path, not to a link's target."""
-        way = [self._root]
+        directory_stack = [self._root]
         links = 0
         while rest:
             name = rest.pop()
-            of_link = len(rest) >= own
-            own = min(own, len(rest))
+            in_link_target = len(rest) >= path_parts_left
+            path_parts_left = min(path_parts_left, len(rest))
             if name in ("", "."):
                 continue
             if name == "..":
-                if len(way) > 1:
-                    way.pop()
+                if len(directory_stack) > 1:
+                    directory_stack.pop()
                 continue
-            entry = way[-1].entries.get(name)
+            entry = directory_stack[-1].entries.get(name)
             match entry:
                 case _DirectoryBuilder():
-                    way.append(entry)
+                    directory_stack.append(entry)
                 case Symlink(target=target):
                     links += 1
                     parts = target.split("/")
                     self._limits.count_steps(len(parts))
-                    if links > _MOST_LINKS:
-                        raise FormatError(f"has a path through more than {_MOST_LINKS} symbolic links: {_printable_path(names)}")
+                    if links > _MAX_LINKS:
+                        raise FormatError(
+                            f"has a path through more than {_MAX_LINKS} symbolic links: {_printable_path(names)}"
+                        )
                     rest.extend(reversed(parts))
                     if target.startswith("/"):
-                        del way[1:]
-                case None if make and not of_link:
+                        del directory_stack[1:]
+                case None if make and not in_link_target:
                     made = _DirectoryBuilder(_DEFAULT_METADATA)
-                    self._limits.take_memory(_MEMORY)
-                    way[-1].entries[name] = made
-                    way.append(made)
+                    self._limits.take_memory(_DIRECTORY_MEMORY)
+                    directory_stack[-1].entries[name] = made
+                    directory_stack.append(made)
                 case _ if make:
                     what = "missing" if entry is None else "not a directory"
                     raise FormatError(f"has files below /{_printable_path(names)}, but {printable(name)} is {what}")
                 case _:
                     return None
         if make:
-            for folder in way:
-                self._touch(folder)
-        return way[-1]
+            for directory in directory_stack:
+                self._mark_changed(directory)
+        return directory_stack[-1]
 
-    def _touch(self, folder: _DirectoryBuilder) -> None:
-        if folder.layer != self._layer:
-            folder.layer = self._layer
-            folder.fresh.clear()
+    def _mark_changed(self, directory: _DirectoryBuilder) -> None:
+        if directory.last_changed_layer != self._layer:
+            directory.last_changed_layer = self._layer
+            directory.names_in_layer.clear()
 
     def _apply_whiteout(self, names: Sequence[str]) -> None:
         last = names[-1]
-        if last != _OPAQUE and (last.startswith(_RESERVED) or not last.startswith(_WHITEOUT)):
+        if last != _OPAQUE_WHITEOUT and (last.startswith(_RESERVED_PREFIX) or not last.startswith(_WHITEOUT)):
             return  # reserved by aufs, or below such a name
         hidden = last.removeprefix(_WHITEOUT)
         if hidden in ("", ".", ".."):
             raise FormatError(f"has a whiteout without a name: {_printable_path(names)}")
-        folder = self._find_directory(names[:-1])
-        if folder is None:
+        directory = self._find_directory(names[:-1])
+        if directory is None:
             return  # nothing to hide
-        if last == _OPAQUE:
-            self._clear(folder)
+        if last == _OPAQUE_WHITEOUT:
+            self._clear(directory)
         else:
-            self._hide(folder, hidden)
+            self._hide(directory, hidden)
 
-    def _hide(self, folder: _DirectoryBuilder, name: str) -> None:
-        entry = folder.entries.get(name)
-        if isinstance(entry, _DirectoryBuilder) and entry.layer == self._layer:
+    def _hide(self, directory: _DirectoryBuilder, name: str) -> None:
+        entry = directory.entries.get(name)
+        if isinstance(entry, _DirectoryBuilder) and entry.last_changed_layer == self._layer:
             self._clear(entry)
-        elif entry is not None and not (folder.layer == self._layer and name in folder.fresh):
-            self._forget(entry)
-            del folder.entries[name]
+        elif entry is not None and not (
+            directory.last_changed_layer == self._layer and name in directory.names_in_layer
+        ):
+            self._invalidate_cache(entry)
+            del directory.entries[name]
 
-    def _clear(self, folder: _DirectoryBuilder) -> None:
+    def _clear(self, directory: _DirectoryBuilder) -> None:
         """Hide the content of a directory from the layers below, once a layer: later members belong to this one."""
-        pending = [folder]
+        pending = [directory]
         while pending:
-            folder = pending.pop()
-            if folder.cleared == self._layer:
+            directory = pending.pop()
+            if directory.last_cleared_layer == self._layer:
                 continue
-            folder.cleared = self._layer
-            fresh = folder.fresh if folder.layer == self._layer else frozenset()
+            directory.last_cleared_layer = self._layer
+            names_in_layer = directory.names_in_layer if directory.last_changed_layer == self._layer else frozenset()
             kept: dict[str, _DirectoryBuilder | Node] = {}
-            for name, entry in folder.entries.items():
-                if isinstance(entry, _DirectoryBuilder) and entry.layer == self._layer:
+            for name, entry in directory.entries.items():
+                if isinstance(entry, _DirectoryBuilder) and entry.last_changed_layer == self._layer:
                     kept[name] = entry
                     pending.append(entry)
-                elif name in fresh:
+                elif name in names_in_layer:
                     kept[name] = entry
-            if len(kept) < len(folder.entries):
-                self._parents.clear()
-                folder.entries.clear()
-                folder.entries.update(kept)
+            if len(kept) < len(directory.entries):
+                self._directory_cache.clear()
+                directory.entries.clear()
+                directory.entries.update(kept)
 
 
 def _split_path(path: bytes) -> list[str]:
@@ -281,12 +285,12 @@ def _split_path(path: bytes) -> list[str]:
 
     Raises FormatError if it contains `..`, or is not valid on Linux.
     """
-    if len(path) >= _LONGEST_PATH or b"\0" in path:
+    if len(path) >= _MAX_PATH_SIZE or b"\0" in path:
         raise FormatError(f"has a path that is not valid on Linux: {_printable_path([decode(path[:200])])}")
     names = [name for name in path.split(b"/") if name and name != b"."]
     if b".." in names:
         raise FormatError(f"has a path with ..: {_printable_path([decode(path)])}")
-    if any(len(name) > _LONGEST_NAME for name in names):
+    if any(len(name) > _MAX_NAME_SIZE for name in names):
         raise FormatError(f"has a name that is too long: {_printable_path([decode(path)])}")
     return [decode(name) for name in names]
 

@@ -14,7 +14,7 @@ from ltsp.tree.name import decode
 from ltsp.tree.node import File
 from ltsp.tree.tree import Tree
 
-_MOST: Final = 1 << 20
+_MAX_OS_RELEASE_SIZE: Final = 1 << 20
 """Maximum bytes of os-release."""
 
 
@@ -30,7 +30,7 @@ class Distribution(Enum):
     OTHER = "other"
 
 
-_BY_ID: Final[Mapping[str, Distribution]] = {
+_DISTRIBUTIONS_BY_ID: Final[Mapping[str, Distribution]] = {
     **{distribution.value: distribution for distribution in Distribution},
     "raspbian": Distribution.DEBIAN,
     "rhel": Distribution.FEDORA,
@@ -40,7 +40,7 @@ _BY_ID: Final[Mapping[str, Distribution]] = {
     "opensuse-tumbleweed": Distribution.SUSE,
     "sles": Distribution.SUSE,
 }
-NBD_CLIENT: Final[Mapping[Distribution, str]] = {
+NBD_CLIENT_PACKAGES: Final[Mapping[Distribution, str]] = {
     Distribution.DEBIAN: "nbd-client",
     Distribution.UBUNTU: "nbd-client",
     Distribution.ALPINE: "nbd-client",
@@ -49,7 +49,7 @@ NBD_CLIENT: Final[Mapping[Distribution, str]] = {
     Distribution.ARCH: "nbd",
 }
 """The package that contains the program."""
-_INSTALL: Final[Mapping[Distribution, tuple[str, str]]] = {
+_INSTALL_COMMANDS: Final[Mapping[Distribution, tuple[str, str]]] = {
     Distribution.DEBIAN: ("apt-get update && apt-get install -y {kernel}", "systemd-sysv"),
     Distribution.UBUNTU: ("apt-get update && apt-get install -y linux-image-generic", "systemd-sysv"),
     Distribution.FEDORA: ("dnf install -y kernel", "systemd"),
@@ -58,7 +58,7 @@ _INSTALL: Final[Mapping[Distribution, tuple[str, str]]] = {
     Distribution.ALPINE: ("apk add linux-lts", "openrc"),
 }
 """The command that installs a kernel, and the package of /sbin/init; container images have neither."""
-_AGAIN: Final[Mapping[Distribution, str]] = {
+_REINSTALL_COMMANDS: Final[Mapping[Distribution, str]] = {
     Distribution.DEBIAN: "apt-get install --reinstall linux-image-{version}",
     Distribution.UBUNTU: "apt-get install --reinstall linux-image-{version}",
     Distribution.FEDORA: "dnf reinstall kernel-core-{version}",
@@ -79,11 +79,13 @@ def detect_distribution(tree: Tree) -> Distribution:
         if isinstance(file, File):
             values = _read_os_release(file, path)
             names = [values.get("ID", ""), *values.get("ID_LIKE", "").split()]
-            return next((_BY_ID[name] for name in names if name in _BY_ID), Distribution.OTHER)
+            return next(
+                (_DISTRIBUTIONS_BY_ID[name] for name in names if name in _DISTRIBUTIONS_BY_ID), Distribution.OTHER
+            )
     return Distribution.OTHER
 
 
-def kernel_package(distribution: Distribution, version: str) -> str:
+def suggest_kernel_package(distribution: Distribution, version: str) -> str:
     """What to install for the modules that a kernel of this version lacks, as words that follow `install`."""
     match distribution:
         case Distribution.DEBIAN if "-cloud-" in version:
@@ -109,12 +111,12 @@ def kernel_package(distribution: Distribution, version: str) -> str:
 
 def kernel_reinstall_command(distribution: Distribution, version: str | None) -> str:
     """The command that reinstalls a kernel whose file is damaged; empty if unknown."""
-    return _AGAIN.get(distribution, "").format(version=version) if version else ""
+    return _REINSTALL_COMMANDS.get(distribution, "").format(version=version) if version else ""
 
 
 def kernel_install_command(tree: Tree) -> str:
     """The command that installs a kernel, and an init if that is missing too; empty for an unknown distribution."""
-    command, init = _INSTALL.get(detect_distribution(tree), ("", ""))
+    command, init = _INSTALL_COMMANDS.get(detect_distribution(tree), ("", ""))
     if not command:
         return ""
     command = command.format(kernel=f"linux-image-{_DEBIAN_KERNELS.get(_read_elf_machine(tree), 'generic')}")
@@ -136,7 +138,7 @@ def _read_elf_machine(tree: Tree) -> int:
 
 def _read_os_release(file: File, path: str) -> dict[str, str]:
     try:
-        lines = decode(read_small_file(file, path, _MOST)).splitlines()
+        lines = decode(read_small_file(file, path, _MAX_OS_RELEASE_SIZE)).splitlines()
     except (OSError, FormatError):
         return {}
     values = {}

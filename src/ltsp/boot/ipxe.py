@@ -13,12 +13,13 @@ import unicodedata
 from ltsp.errors import ConfError
 from ltsp.tree.name import printable
 
-_HARMLESS = frozenset(string.ascii_letters + string.digits + "._+-/:=,@%!*?()[]^~'\"")
+_LETTERS_AND_DIGITS = frozenset(string.ascii_letters + string.digits)
+_PLAIN_CHARACTERS = _LETTERS_AND_DIGITS | frozenset("._+-/:=,@%!*?()[]^~'\"")
 """Characters of words, without those that could begin a setting, comment, separator or line continuation."""
-_STAND_IN = "_"
-_LONGEST_TITLE = 72
+_REPLACEMENT = "_"
+_MAX_TITLE_LENGTH = 72
 """Characters; iPXE's menu is 80 columns wide and shows the seconds left at the end of the line."""
-LONGEST_PARAMETERS = 1024
+MAX_PARAMETERS_LENGTH = 1024
 """Characters. An x86 kernel takes 2047 in all (COMMAND_LINE_SIZE), and LTSP's own need up to 700."""
 
 
@@ -32,7 +33,7 @@ def check_words(text: str) -> str:
     Raises UnwritableText.
     """
     for character in text:
-        if character not in _HARMLESS and character not in " \t":
+        if character not in _PLAIN_CHARACTERS and character not in " \t":
             raise UnwritableText(f"contains {character!a}")
     return " ".join(text.split())
 
@@ -47,8 +48,8 @@ def check_word(text: str) -> str:
     return check_words(text)
 
 
-def check_parameters(text: str, key: str, where: str) -> str:
-    """Words for a kernel's command line, from a key of a file; `where` is its name and line.
+def check_parameters(text: str, key: str, location: str) -> str:
+    """Words for a kernel's command line, from a key of a file; `location` is its name and line.
 
     Raises ConfError rather than change the text: a kernel with other parameters than written helps nobody.
     """
@@ -56,23 +57,23 @@ def check_parameters(text: str, key: str, where: str) -> str:
         words = check_words(text.replace("\n", " "))
     except UnwritableText as fault:
         raise ConfError(
-            f"{where}: {key}: {printable(text)!r} {fault}, which iPXE scripts cannot contain",
-            f"use letters, digits, spaces and {''.join(sorted(_HARMLESS - set(string.ascii_letters + string.digits)))}",
+            f"{location}: {key}: {printable(text)!r} {fault}, which iPXE scripts cannot contain",
+            f"use letters, digits, spaces and {''.join(sorted(_PLAIN_CHARACTERS - _LETTERS_AND_DIGITS))}",
         ) from None
-    if len(words) > LONGEST_PARAMETERS:
+    if len(words) > MAX_PARAMETERS_LENGTH:
         raise ConfError(
-            f"{where}: {key} is too long: {len(words)} characters; the limit is {LONGEST_PARAMETERS}",
+            f"{location}: {key} is too long: {len(words)} characters; the limit is {MAX_PARAMETERS_LENGTH}",
             "remove some parameters",
         )
     return words
 
 
-def title(text: str) -> str:
+def format_title(text: str) -> str:
     """A title that a script can contain: accents are removed, and `_` replaces other characters that are not allowed.
 
     It is never empty, and does not begin with a hyphen, which some commands would take for an option.
     """
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    words = check_words("".join(c if c in _HARMLESS else " " if c.isspace() else _STAND_IN for c in plain))
-    shown = words[:_LONGEST_TITLE].strip()
-    return _STAND_IN + shown if not shown or shown.startswith("-") else shown
+    words = check_words("".join(c if c in _PLAIN_CHARACTERS else " " if c.isspace() else _REPLACEMENT for c in plain))
+    shown = words[:_MAX_TITLE_LENGTH].strip()
+    return _REPLACEMENT + shown if not shown or shown.startswith("-") else shown

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ltsp.boot.kernel_header import (
-    has_header,
     is_kernel_version,
-    read_stated_size,
-    read_stated_version,
-    version_in_name,
+    looks_like_kernel,
+    parse_version_from_name,
+    read_bzimage_size,
+    read_embedded_version,
     version_key,
 )
 from ltsp.boot.kernel_rules import (
@@ -26,7 +26,7 @@ from ltsp.boot.kernel_rules import (
     KernelRule,
     expand_rule,
 )
-from ltsp.boot.no_kernel import MODULES, Refused, has_modules, no_kernel_error
+from ltsp.boot.no_kernel import MODULES_DIRECTORY, RefusedKernel, has_modules, no_kernel_error
 from ltsp.boot.unified_kernel import UnifiedKernel
 from ltsp.errors import FileUnreadable, FormatError
 from ltsp.tree.content import Content
@@ -34,16 +34,16 @@ from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File, Node
 from ltsp.tree.tree import Tree
 
-_MOST_KERNEL: Final = 1 << 30
+_MAX_KERNEL_SIZE: Final = 1 << 30
 """Bytes; the largest that distributions ship have some 90 MiB, unified ones with all firmware some 300."""
-_MOST_INITRD: Final = 4 << 30
-_MOST_ASKED: Final = 64
+_MAX_INITRD_SIZE: Final = 4 << 30
+_MAX_VERSION_SEARCHES: Final = 64
 """Maximum number of files that are searched for their version. Each may take a second, and a tree may have many."""
-_SHOWN: Final = 4
+_MAX_SHOWN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class PassedOver:
+class PassedOverKernel:
     """A kernel that was not chosen although it has precedence: it is newer, or the system's default."""
 
     path: str
@@ -68,7 +68,7 @@ class Kernel:
     initrd: Content | None
     reason: str = ""
     """Why it was chosen."""
-    passed_over: tuple[PassedOver, ...] = ()
+    passed_over: tuple[PassedOverKernel, ...] = ()
     warnings: tuple[str, ...] = ()
     """Kernels that were passed over for a fault, and faults of the chosen one."""
 
@@ -78,8 +78,8 @@ class Kernel:
             initrd = " with an embedded initrd"
         else:
             initrd = f" with /{printable(self.initrd_path)}" if self.initrd_path else " without an initrd"
-        passed = "; ".join(map(str, self.passed_over[:_SHOWN]))
-        more = f" and {len(self.passed_over) - _SHOWN} more" if len(self.passed_over) > _SHOWN else ""
+        passed = "; ".join(map(str, self.passed_over[:_MAX_SHOWN]))
+        more = f" and {len(self.passed_over) - _MAX_SHOWN} more" if len(self.passed_over) > _MAX_SHOWN else ""
         return f"/{printable(self.path)}{initrd}: {self.reason}" + (f"; passed over: {passed}{more}" if passed else "")
 
     def to_json(self) -> dict[str, object]:
@@ -93,18 +93,18 @@ class Kernel:
         }
 
 
-def find_kernel(tree: Tree, name: str, own_rule: str | None = None) -> Kernel:
+def find_kernel(tree: Tree, name: str, user_rule: str | None = None) -> Kernel:
     """The kernel of an image: by the user's rule, of a live medium, the system's default, then the newest.
 
     `name` is that of the image, for the error. A kernel without an initrd is chosen only if no other has one, and a
     kernel that states another version than its name only if there is no other.
     Raises LtspError if there is none, FileUnreadable without permission to read it, UsageError for a bad rule.
     """
-    rules = (KernelRule.parse(own_rule), *KERNEL_RULES) if own_rule else KERNEL_RULES
+    rules = (KernelRule.parse(user_rule), *KERNEL_RULES) if user_rule else KERNEL_RULES
     search = _KernelSearch(tree, rules)
     kernel = search.kernel()
     if kernel is None:
-        raise no_kernel_error(tree, name, rules, search.refused())
+        raise no_kernel_error(tree, name, rules, search.list_refused())
     for path, content in ((kernel.path, kernel.kernel), (kernel.initrd_path or "", kernel.initrd)):
         if content is not None:
             _check_readable(path, content)
@@ -129,9 +129,9 @@ class _Candidate:
 
     rule: KernelRule
     path: str
-    found: str
+    placeholder_text: str
     """The text in the path that `<version>` of the rule matches."""
-    named: str | None
+    named_version: str | None
     """The version in the path, or in the path of the file that it resolves to."""
     file: File | None
     fault: str
@@ -167,16 +167,16 @@ class _KernelSearch:
     rules: Sequence[KernelRule]
     verdicts: dict[str, _CandidateVerdict] = field(default_factory=dict)
     """By path, in the order in which the candidates were checked."""
-    _stated: dict[int, str | None] = field(default_factory=dict)
+    _embedded_versions: dict[int, str | None] = field(default_factory=dict)
     """Stated versions, by the identity of the node."""
 
     def kernel(self) -> Kernel | None:
         for rank in KernelRank:
             for candidate in self._list_candidates(rank):
-                verdict = self._judge(candidate)
+                verdict = self._judge_candidate(candidate)
                 if not self.verdicts.get(candidate.path, verdict).is_sound or verdict.is_sound:
                     self.verdicts[candidate.path] = verdict
-                if verdict.is_sound and verdict.kernel and (verdict.kernel.initrd or candidate.rule.by_user):
+                if verdict.is_sound and verdict.kernel and (verdict.kernel.initrd or candidate.rule.is_user_rule):
                     return self._choose(verdict.kernel, rank)
             if rank is KernelRank.CHOSEN and (kernel := self._choose_doubtful()):
                 return kernel
@@ -195,139 +195,139 @@ class _KernelSearch:
             self._make_candidate(rule, path, version)
             for rule in self.rules
             if rule.rank is rank
-            for place in rule.places
+            for place in rule.directories
             for path, version in sorted(expand_rule(self.tree, rule, place), reverse=True)
         ]
-        return sorted(found, key=lambda candidate: version_key(self._version_of(candidate) or ""), reverse=True)
+        return sorted(found, key=lambda candidate: version_key(self._find_version(candidate) or ""), reverse=True)
 
     def _make_candidate(self, rule: KernelRule, path: str, found: str) -> _Candidate:
         resolved = self.tree.resolve(path)
         node = None if resolved is None else self.tree.get(resolved)
-        names = (name for each in (path, resolved or "") if (name := version_in_name(each)))
-        named = found if is_kernel_version(found) else next(names, None)
+        names = (name for each in (path, resolved or "") if (name := parse_version_from_name(each)))
+        named_version = found if is_kernel_version(found) else next(names, None)
         file = node if isinstance(node, File) else None
-        return _Candidate(rule, path, found, named, file, _find_fault(node, _MOST_KERNEL))
+        return _Candidate(rule, path, found, named_version, file, _find_fault(node, _MAX_KERNEL_SIZE))
 
-    def _version_of(self, candidate: _Candidate) -> str | None:
+    def _find_version(self, candidate: _Candidate) -> str | None:
         """The version in the name, if any, so that the file need not be read yet; else the one in the file."""
-        if candidate.named or candidate.file is None or candidate.fault:
-            return candidate.named
+        if candidate.named_version or candidate.file is None or candidate.fault:
+            return candidate.named_version
         try:
             unified = UnifiedKernel.parse(candidate.file.content)
         except (OSError, FormatError):
             return None
-        return self._read_stated_version(candidate.file, unified.kernel if unified else candidate.file.content)
+        return self._read_embedded_version(candidate.file, unified.kernel if unified else candidate.file.content)
 
-    def _read_stated_version(self, file: File, kernel: Content) -> str | None:
-        if id(file) not in self._stated:
+    def _read_embedded_version(self, file: File, kernel: Content) -> str | None:
+        if id(file) not in self._embedded_versions:
             try:
-                asked = len(self._stated) < _MOST_ASKED
-                self._stated[id(file)] = read_stated_version(kernel) if asked else None
+                may_search = len(self._embedded_versions) < _MAX_VERSION_SEARCHES
+                self._embedded_versions[id(file)] = read_embedded_version(kernel) if may_search else None
             except OSError:
-                self._stated[id(file)] = None  # copying the kernel will say so
-        return self._stated[id(file)]
+                self._embedded_versions[id(file)] = None  # copying the kernel will say so
+        return self._embedded_versions[id(file)]
 
-    def _judge(self, candidate: _Candidate) -> _CandidateVerdict:
+    def _judge_candidate(self, candidate: _Candidate) -> _CandidateVerdict:
         file, rule = candidate.file, candidate.rule
         if file is None or candidate.fault:
-            return _CandidateVerdict(rule.rank, None, candidate.fault, candidate.named)
+            return _CandidateVerdict(rule.rank, None, candidate.fault, candidate.named_version)
         try:
             unified = UnifiedKernel.parse(file.content)
         except FormatError as error:
-            return _CandidateVerdict(rule.rank, None, error.message, candidate.named)
+            return _CandidateVerdict(rule.rank, None, error.message, candidate.named_version)
         except OSError:
             unified = None  # copying the kernel will say so
         else:
             if rule.unified and unified is None:
                 return _CandidateVerdict(rule.rank, None, "it has no section .linux, so it is not a unified kernel")
         content = unified.kernel if unified else file.content
-        stated = self._read_stated_version(file, content)
-        if broken := _find_truncation(content) or ("" if stated else _find_wrong_type(content)):
-            return _CandidateVerdict(rule.rank, None, broken, stated or candidate.named)
-        named = candidate.named or (unified.version if unified else None)
-        version = stated or (named if named and is_kernel_version(named) else None)
+        embedded = self._read_embedded_version(file, content)
+        if broken := _find_truncation(content) or ("" if embedded else _find_wrong_type(content)):
+            return _CandidateVerdict(rule.rank, None, broken, embedded or candidate.named_version)
+        named_version = candidate.named_version or (unified.version if unified else None)
+        version = embedded or (named_version if named_version and is_kernel_version(named_version) else None)
         initrd_path, initrd = candidate.path, unified.initrd if unified else None
         found = (initrd_path, initrd) if initrd else self._find_initrd(candidate, version)
-        return self._check_kernel(Kernel(candidate.path, found[0], version, content, found[1]), rule, named)
+        return self._check_kernel(Kernel(candidate.path, found[0], version, content, found[1]), rule, named_version)
 
-    def _check_kernel(self, kernel: Kernel, rule: KernelRule, named: str | None) -> _CandidateVerdict:
+    def _check_kernel(self, kernel: Kernel, rule: KernelRule, named_version: str | None) -> _CandidateVerdict:
         version, shown = kernel.version, f"/{printable(kernel.path)}"
         faults: list[str] = []
         warnings: list[str] = []
-        if version and named and version != named:
-            faults.append(f"its version is {printable(version)}, not {printable(named)}")
+        if version and named_version and version != named_version:
+            faults.append(f"its version is {printable(version)}, not {printable(named_version)}")
             warnings.append(f"{shown} is version {printable(version)} despite its name; clients get its modules")
         if version and self._lacks_modules(rule, version):
-            place = f"{MODULES}/{version}"
+            place = f"{MODULES_DIRECTORY}/{version}"
             lacking = f"{'no' if self.tree.follow(place) is None else 'no modules in'} /{printable(place)}"
-            if not rule.by_user:
-                if not named:
+            if not rule.is_user_rule:
+                if not named_version:
                     faults.append(f"its version is {printable(version)}")
-                return _CandidateVerdict(
-                    rule.rank, None, "; ".join((*faults, lacking)), version, lacks_modules=True
-                )
+                return _CandidateVerdict(rule.rank, None, "; ".join((*faults, lacking)), version, lacks_modules=True)
             faults.append(lacking)
-            warnings.append(f"{shown} has no modules: /{MODULES}/{printable(version)} is not in the image")
+            warnings.append(f"{shown} has no modules: /{MODULES_DIRECTORY}/{printable(version)} is not in the image")
         if rule.substitutions and kernel.initrd is None:
             warnings.append(f"--kernel-initrd={printable(rule.kernel)} matches the kernel {shown}, but no initrd")
         return _CandidateVerdict(rule.rank, replace(kernel, warnings=tuple(warnings)), "; ".join(faults))
 
     def _lacks_modules(self, rule: KernelRule, version: str) -> bool:
-        every = self.tree.follow(MODULES)
-        if rule.live and not (isinstance(every, Directory) and every.entries):
+        modules_directory = self.tree.follow(MODULES_DIRECTORY)
+        if rule.live and not (isinstance(modules_directory, Directory) and modules_directory.entries):
             return False
         return not has_modules(self.tree, version)
 
     def _find_initrd(self, candidate: _Candidate, version: str | None) -> tuple[str | None, Content | None]:
         """The initrd next to the kernel, or elsewhere in the system for its version; never that of another version."""
         rule = candidate.rule
-        paths = rule.initrd_paths(candidate.path, candidate.found)
-        if version and not rule.by_user:
+        paths = rule.initrd_paths(candidate.path, candidate.placeholder_text)
+        if version and not rule.is_user_rule:
             paths += [path.replace(VERSION_PLACEHOLDER, version) for path in INITRD_PATHS]
         for path in paths:
             resolved = self.tree.resolve(path)
             node = None if resolved is None else self.tree.get(resolved)
-            if resolved is None or not isinstance(node, File) or _find_fault(node, _MOST_INITRD):
+            if resolved is None or not isinstance(node, File) or _find_fault(node, _MAX_INITRD_SIZE):
                 continue
             other = INITRD_NAME.fullmatch(resolved.rpartition("/")[2])
-            if rule.by_user or not (other and version) or other[1] == version:
+            if rule.is_user_rule or not (other and version) or other[1] == version:
                 return path, node.content
         return None, None
 
     def _choose(self, kernel: Kernel, rank: KernelRank, *, doubtful: bool = False) -> Kernel:
         paths = list(self.verdicts)
-        before = paths if doubtful else paths[: paths.index(kernel.path)]
-        faulty = {path: self.verdicts[path].reason for path in before if path != kernel.path}
+        considered = paths if doubtful else paths[: paths.index(kernel.path)]
+        faulty = {path: self.verdicts[path].reason for path in considered if path != kernel.path}
         faulty = {path: reason for path, reason in faulty.items() if reason}
-        sound = (each for path in before if (each := self.verdicts[path].kernel) and path not in faulty)
+        sound = (each for path in considered if (each := self.verdicts[path].kernel) and path not in faulty)
         lone = {each.path: "it has no initrd" for each in sound if each.version != kernel.version}
-        newer = dict(self._find_newer(kernel)) if rank is KernelRank.DEFAULT else {}
-        own = [rule for rule in self.rules if rule.by_user and rank is not KernelRank.CHOSEN]
-        warnings = [f"--kernel-initrd={printable(rule.kernel)} matches no kernel; using another" for rule in own]
+        newer = dict(self._find_newer_kernels(kernel)) if rank is KernelRank.DEFAULT else {}
+        unmatched_rules = [rule for rule in self.rules if rule.is_user_rule and rank is not KernelRank.CHOSEN]
+        warnings = [
+            f"--kernel-initrd={printable(rule.kernel)} matches no kernel; using another" for rule in unmatched_rules
+        ]
         warnings += [f"passed over /{printable(path)}: {reason}" for path, reason in faulty.items()]
         return replace(
             kernel,
             reason=_describe_choice(kernel, rank, doubtful=doubtful, for_initrd=bool(lone)),
-            passed_over=tuple(PassedOver(*each) for each in (faulty | lone | newer).items()),
+            passed_over=tuple(PassedOverKernel(*each) for each in (faulty | lone | newer).items()),
             warnings=(*warnings, *kernel.warnings),
         )
 
-    def _find_newer(self, default: Kernel) -> Iterator[tuple[str, str]]:
+    def _find_newer_kernels(self, default: Kernel) -> Iterator[tuple[str, str]]:
         """The path of each newer kernel, and why it is passed over."""
         versions = {default.version}
         for candidate in self._list_candidates(KernelRank.NAMED) if default.version else ():
-            version = self._version_of(candidate)
+            version = self._find_version(candidate)
             if version_key(version or "") <= version_key(default.version or ""):
                 return
-            reason = self._judge(candidate).reason
+            reason = self._judge_candidate(candidate).reason
             if reason or version not in versions:
                 yield candidate.path, reason or f"newer, but /{printable(default.path)} is the system's default"
             versions.add(version)
 
-    def refused(self) -> list[Refused]:
+    def list_refused(self) -> list[RefusedKernel]:
         return [
-            Refused(
-                str(PassedOver(path, verdict.reason)),
+            RefusedKernel(
+                str(PassedOverKernel(path, verdict.reason)),
                 verdict.version,
                 is_file=isinstance(self.tree.follow(path), File),
                 lacks_modules=verdict.lacks_modules,
@@ -351,7 +351,7 @@ def _describe_choice(kernel: Kernel, rank: KernelRank, *, doubtful: bool, for_in
     return "newest with modules and an initrd" if for_initrd else "newest with modules"
 
 
-def _find_fault(node: Node | None, most: int) -> str:
+def _find_fault(node: Node | None, max_size: int) -> str:
     """Why this is not a file to boot; empty if it may be one."""
     if node is None:
         return "a dangling symbolic link"
@@ -359,13 +359,13 @@ def _find_fault(node: Node | None, most: int) -> str:
         return "not a regular file"
     if node.content.size == 0:
         return "empty"
-    return f"larger than {most >> 20} MiB" if node.content.size > most else ""
+    return f"larger than {max_size >> 20} MiB" if node.content.size > max_size else ""
 
 
 def _find_truncation(kernel: Content) -> str:
     """The sizes of a truncated kernel, as written to a full disk or by an interrupted copy; else empty."""
     try:
-        size = read_stated_size(kernel)
+        size = read_bzimage_size(kernel)
     except OSError:
         return ""  # copying the kernel will say so
     return f"truncated: it has {kernel.size} of {size} bytes" if kernel.size < size else ""
@@ -374,6 +374,6 @@ def _find_truncation(kernel: Content) -> str:
 def _find_wrong_type(kernel: Content) -> str:
     """A message if the file begins like no kernel; else empty."""
     try:
-        return "" if has_header(kernel) else "not a kernel: no known header"
+        return "" if looks_like_kernel(kernel) else "not a kernel: no known header"
     except OSError:
         return ""  # copying the kernel will say so

@@ -20,7 +20,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_OPTIONS: Mapping[str, str] = {
+_SQUASHFS_OPTIONS: Mapping[str, str] = {
     "gzip": "CONFIG_SQUASHFS_ZLIB",
     "lz4": "CONFIG_SQUASHFS_LZ4",
     "lzo": "CONFIG_SQUASHFS_LZO",
@@ -28,7 +28,7 @@ _OPTIONS: Mapping[str, str] = {
     "zstd": "CONFIG_SQUASHFS_ZSTD",
 }
 """fs/squashfs/Kconfig of Linux."""
-_NEEDS: Mapping[str, bytes] = {
+_SQUASHFS_SYMBOLS: Mapping[str, bytes] = {
     "gzip": b"zlib_inflate",
     "lz4": b"LZ4_decompress_safe",
     "lzo": b"lzo1x_decompress_safe",
@@ -36,35 +36,35 @@ _NEEDS: Mapping[str, bytes] = {
     "zstd": b"zstd_decompress_stream",
 }
 """A symbol that the module imports for each; older kernels have ZSTD_decompressStream."""
-_MODULE = "kernel/fs/squashfs/squashfs.ko"
-_MOST = 16 << 20
+_SQUASHFS_MODULE = "kernel/fs/squashfs/squashfs.ko"
+_MAX_SIZE = 16 << 20
 """Maximum bytes of a file; squashfs.ko has some 100 KiB, and the configuration of a distribution's kernel 300 KiB."""
 
 
-def readable_codecs(tree: Tree, version: str | None) -> frozenset[str] | None:
+def find_squashfs_codecs(tree: Tree, version: str | None) -> frozenset[str] | None:
     """The compressions, by mksquashfs's names, that a kernel of this version supports for squashfs.
 
     None if the image does not say; empty if the kernel was built without squashfs.
     """
     if version is None:
         return None
-    options = kernel_options(tree, version)
+    options = read_kernel_options(tree, version)
     if options is not None:
         return _codecs_in_config(options)
     for suffix in ("", ".zst", ".xz", ".gz"):
-        packed = _read_file(tree, f"lib/modules/{version}/{_MODULE}{suffix}")
+        packed = _read_file(tree, f"lib/modules/{version}/{_SQUASHFS_MODULE}{suffix}")
         if packed:
             module = _decompress(packed, suffix)
             return None if module is None else _codecs_in_module(module)
     return None
 
 
-def initrd_codec(tree: Tree, version: str) -> str:
+def choose_initrd_codec(tree: Tree, version: str) -> str:
     """The best initrd compression that the kernel supports: `zstd`, `gzip` or `none`. usr/Kconfig of Linux
 
     If the image does not say, gzip, which kernels have supported for twenty years.
     """
-    options = kernel_options(tree, version)
+    options = read_kernel_options(tree, version)
     if options is None:
         return "gzip"
     known = (name for name, option in (("zstd", "CONFIG_RD_ZSTD"), ("gzip", "CONFIG_RD_GZIP")) if option in options)
@@ -74,11 +74,11 @@ def initrd_codec(tree: Tree, version: str) -> str:
 def _codecs_in_config(options: frozenset[str]) -> frozenset[str]:
     if "CONFIG_SQUASHFS" not in options:
         return frozenset()
-    return frozenset(name for name, option in _OPTIONS.items() if option in options)
+    return frozenset(name for name, option in _SQUASHFS_OPTIONS.items() if option in options)
 
 
 def _codecs_in_module(module: bytes) -> frozenset[str]:
-    found = {name for name, symbol in _NEEDS.items() if symbol in module}
+    found = {name for name, symbol in _SQUASHFS_SYMBOLS.items() if symbol in module}
     return frozenset(found | ({"zstd"} if b"ZSTD_decompressStream" in module else set()))
 
 
@@ -87,7 +87,7 @@ def _read_file(tree: Tree, path: str) -> bytes | None:
     if not isinstance(file, File):
         return None
     try:
-        return read_small_file(file, path, _MOST)
+        return read_small_file(file, path, _MAX_SIZE)
     except (OSError, FormatError):
         return None
 
@@ -97,18 +97,18 @@ def _decompress(data: bytes, suffix: str) -> bytes | None:
     try:
         match suffix:
             case ".zst":
-                return zstd.ZstdDecompressor().decompress(data, _MOST)
+                return zstd.ZstdDecompressor().decompress(data, _MAX_SIZE)
             case ".xz":
-                return lzma.LZMADecompressor(memlimit=4 * _MOST).decompress(data, _MOST)
+                return lzma.LZMADecompressor(memlimit=4 * _MAX_SIZE).decompress(data, _MAX_SIZE)
             case ".gz":
-                return zlib.decompressobj(31).decompress(data, _MOST)
+                return zlib.decompressobj(31).decompress(data, _MAX_SIZE)
             case _:
                 return data
     except (zlib.error, lzma.LZMAError, zstd.ZstdError):
         return None
 
 
-def kernel_options(tree: Tree, version: str) -> frozenset[str] | None:
+def read_kernel_options(tree: Tree, version: str) -> frozenset[str] | None:
     """The options, `CONFIG_…`, that are `y` or `m`; None if the image does not say."""
     for path in (f"boot/config-{version}", f"lib/modules/{version}/config", f"lib/modules/{version}/build/.config"):
         if text := _read_file(tree, path):

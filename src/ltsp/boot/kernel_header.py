@@ -27,9 +27,9 @@ else:
     from backports import zstd
 
 _BANNER: Final = re.compile(rb"Linux version ([0-9][^\s\0]{0,127}) ")
-_WORD: Final = re.compile(r"[0-9][!-.0-~]{0,127}")
+_VERSION_DIRECTORY: Final = re.compile(r"[0-9][!-.0-~]{0,127}")
 """A possible name of a directory in lib/modules."""
-_HEADER: Final = 0x210
+_BZIMAGE_HEADER_SIZE: Final = 0x210
 """Bytes from the start of a bzImage that contain the fields read here."""
 _MAGICS: Final[tuple[tuple[int, bytes], ...]] = (
     (0x202, b"HdrS"),  # bzImage: Documentation/arch/x86/boot.rst
@@ -47,15 +47,15 @@ _MAGICS: Final[tuple[tuple[int, bytes], ...]] = (
     (0, b"\x02\x21\x4c\x18"),  # lz4 -l
 )
 """Offset and magic number of each format of kernels."""
-_MOST_HEADERS: Final = 0x11000
+_HEAD_SIZE: Final = 0x11000
 """Bytes from the start that contain all magic numbers."""
-_PIECE: Final = 1 << 20
-_OVERLAP: Final = 256
-_MOST: Final = 256 << 20
+_CHUNK_SIZE: Final = 1 << 20
+_OVERLAP_SIZE: Final = 256
+_MAX_SEARCH_SIZE: Final = 256 << 20
 """Maximum bytes to search, after decompression."""
-_MOST_MEMORY: Final = 256 << 20
+_MAX_CODEC_MEMORY: Final = 256 << 20
 """Maximum bytes of memory for xz and lzma; kernels need a few dozen MiB."""
-_MOST_STARTS: Final = 8
+_MAX_PAYLOAD_OFFSETS: Final = 8
 """Maximum number of offsets in the head of a zImage at which its payload may begin."""
 
 
@@ -89,10 +89,10 @@ class _GzipDecompressor:
         return self._inflate.decompress(self._inflate.unconsumed_tail + data, max_length)
 
 
-_CODECS: Final[Mapping[bytes, Callable[[], _Decompressor]]] = {
+_DECOMPRESSORS: Final[Mapping[bytes, Callable[[], _Decompressor]]] = {
     b"\x1f\x8b\x08": _GzipDecompressor,
-    b"\xfd7zXZ\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _MOST_MEMORY),
-    b"\x5d\0\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, _MOST_MEMORY),
+    b"\xfd7zXZ\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _MAX_CODEC_MEMORY),
+    b"\x5d\0\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, _MAX_CODEC_MEMORY),
     b"(\xb5/\xfd": zstd.ZstdDecompressor,
 }
 """By the magic number of the payload. scripts/extract-vmlinux of Linux, which also supports lz4 and lzo."""
@@ -102,13 +102,13 @@ _KERNEL_NAME: Final = re.compile(r"(?:vmlinu[xz]|z?Image|kernel)-(\d[^/]*)")
 
 def is_kernel_version(text: str) -> bool:
     """Whether the text is a possible kernel version, not a path or control sequence."""
-    return _WORD.fullmatch(text) is not None
+    return _VERSION_DIRECTORY.fullmatch(text) is not None
 
 
-def has_header(kernel: Content) -> bool:
+def looks_like_kernel(kernel: Content) -> bool:
     """Whether the file begins like any format of kernels. Raises OSError."""
     with kernel.open() as stream:
-        head = stream.read(_MOST_HEADERS)
+        head = stream.read(_HEAD_SIZE)
     return _is_efi(head) or any(head.startswith(magic, at) for at, magic in _MAGICS)
 
 
@@ -117,50 +117,50 @@ def _is_efi(head: bytes) -> bool:
     return head.startswith(b"MZ") and head[(at := int.from_bytes(head[0x3C:0x40], "little")) : at + 4] == b"PE\0\0"
 
 
-def read_stated_size(kernel: Content) -> int:
+def read_bzimage_size(kernel: Content) -> int:
     """The minimum size in bytes of a bzImage's file; 0 for other formats, or if not stated. Raises OSError.
 
     boot.rst, "Details of Header Fields": setup_sects, syssize. A signature may follow.
     """
     with kernel.open() as stream:
-        head = stream.read(_HEADER)
-    if len(head) < _HEADER or head[0x202:0x206] != b"HdrS":
+        head = stream.read(_BZIMAGE_HEADER_SIZE)
+    if len(head) < _BZIMAGE_HEADER_SIZE or head[0x202:0x206] != b"HdrS":
         return 0
     (protocol,) = struct.unpack_from("<H", head, 0x206)
     (paragraphs,) = struct.unpack_from("<I" if protocol >= 0x204 else "<H", head, 0x1F4)
     return 512 * ((head[0x1F1] or 4) + 1) + 16 * paragraphs if paragraphs else 0
 
 
-def read_stated_version(kernel: Content) -> str | None:
+def read_embedded_version(kernel: Content) -> str | None:
     """The version, or None if the file does not state it in a known format. Raises OSError."""
     with kernel.open() as stream:
-        head = stream.read(_PIECE)
+        head = stream.read(_CHUNK_SIZE)
     if head[0x202:0x206] == b"HdrS":
-        return _version_of_bzimage(head)
-    found = (_version_in_banner(kernel, start) for start in _payload_offsets(head))
+        return _parse_bzimage_version(head)
+    found = (_find_banner_version(kernel, start) for start in _find_payload_offsets(head))
     return next((version for version in found if version is not None), None)
 
 
-def _version_of_bzimage(head: bytes) -> str | None:
+def _parse_bzimage_version(head: bytes) -> str | None:
     (offset,) = struct.unpack_from("<H", head, 0x20E)
     text = head[offset + 0x200 : offset + 0x200 + 256].split(b"\0")[0].split(b" ")[0].decode("ascii", "replace")
     return text if offset and is_kernel_version(text) else None
 
 
-def _payload_offsets(head: bytes) -> Iterator[int]:
+def _find_payload_offsets(head: bytes) -> Iterator[int]:
     """Offsets at which the payload may begin."""
     if head[4:8] == b"zimg":
         yield int.from_bytes(head[8:12], "little")
     elif head[:4] == b"\x27\x05\x19\x56":
         yield 64  # uImage
     elif head[0x24:0x28] == b"\x18\x28\x6f\x01":
-        magic = re.compile(b"|".join(map(re.escape, _CODECS)))
-        yield from islice((match.start() for match in magic.finditer(head, 0x30)), _MOST_STARTS)
+        magic = re.compile(b"|".join(map(re.escape, _DECOMPRESSORS)))
+        yield from islice((match.start() for match in magic.finditer(head, 0x30)), _MAX_PAYLOAD_OFFSETS)
     else:
         yield 0
 
 
-def _version_in_banner(kernel: Content, start: int) -> str | None:
+def _find_banner_version(kernel: Content, start: int) -> str | None:
     tail = b""
     with kernel.open() as stream:
         for piece in _read_payload(stream, start):
@@ -168,46 +168,46 @@ def _version_in_banner(kernel: Content, start: int) -> str | None:
             if found is not None:
                 text = found[1].decode("ascii", "replace")
                 return text if is_kernel_version(text) else None
-            tail = (tail + piece)[-_OVERLAP:]
+            tail = (tail + piece)[-_OVERLAP_SIZE:]
     return None
 
 
 def _read_payload(stream: Stream, start: int) -> Iterator[bytes]:
     """The decompressed bytes of the payload, up to the first damaged byte or the limit."""
-    while start and (passed := stream.read(min(start, _PIECE))):
-        start -= len(passed)
-    piece = stream.read(_PIECE)
-    codec = next((codec for magic, codec in _CODECS.items() if piece.startswith(magic)), None)
+    while start and (skipped := stream.read(min(start, _CHUNK_SIZE))):
+        start -= len(skipped)
+    piece = stream.read(_CHUNK_SIZE)
+    codec = next((codec for magic, codec in _DECOMPRESSORS.items() if piece.startswith(magic)), None)
     pieces = _read_pieces(piece, stream) if codec is None else _decompress(codec(), piece, stream)
-    given = 0
+    yielded = 0
     for data in pieces:
         yield data
-        given += len(data)
-        if given >= _MOST:
+        yielded += len(data)
+        if yielded >= _MAX_SEARCH_SIZE:
             return
 
 
 def _read_pieces(piece: bytes, stream: Stream) -> Iterator[bytes]:
     while piece:
         yield piece
-        piece = stream.read(_PIECE)
+        piece = stream.read(_CHUNK_SIZE)
 
 
 def _decompress(codec: _Decompressor, piece: bytes, stream: Stream) -> Iterator[bytes]:
     """The data before the first damaged byte."""
     try:
         while piece and not codec.eof:
-            yield codec.decompress(piece, 4 * _PIECE)
+            yield codec.decompress(piece, 4 * _CHUNK_SIZE)
             while not codec.eof and not codec.needs_input:
-                yield codec.decompress(b"", 4 * _PIECE)
-            piece = stream.read(_PIECE)
+                yield codec.decompress(b"", 4 * _CHUNK_SIZE)
+            piece = stream.read(_CHUNK_SIZE)
     except (zlib.error, lzma.LZMAError, zstd.ZstdError):
         return
 
 
 CLOUD_FLAVOURS = ("kvm", "virtual", "aws", "azure", "gcp", "gke", "oracle", "ibm")
 """Suffixes of Ubuntu's kernels for virtual machines. linux-meta"""
-_SPECIAL = (
+_SPECIAL_FLAVOURS = (
     *("cloud", "rt", "dbg"),  # Debian, debian/config: for virtual machines, real time, debuggers
     *CLOUD_FLAVOURS,
     *("realtime", "64k"),  # Ubuntu, linux-meta
@@ -216,9 +216,9 @@ _SPECIAL = (
     "2712",  # Raspberry Pi OS: for the fifth model alone
 )
 """Suffixes and parts of versions of kernels that are not for ordinary computers."""
-_PRERELEASE = re.compile(rf"[-._~]?(rc\d)|\.(old)$|[-+]({'|'.join(_SPECIAL)})(?=[-+]|$)")
+_SORTS_EARLIER = re.compile(rf"[-._~]?(rc\d)|\.(old)$|[-+]({'|'.join(_SPECIAL_FLAVOURS)})(?=[-+]|$)")
 """Marks of versions that sort before the same version without the mark."""
-_RUN = re.compile(r"\d+|\D")
+_VERSION_TOKEN = re.compile(r"\d+|\D")
 
 VersionKey = tuple[tuple[int, int], ...]
 
@@ -230,21 +230,21 @@ def version_key(version: str) -> VersionKey:
     letters, then other characters.
     deb-version(7)
     """
-    marked = _PRERELEASE.sub(lambda match: "~" + (match[1] or match[2] or match[3]), version)
-    return (*(_rank(run) for run in _RUN.findall(marked)), (1, 0))
+    marked = _SORTS_EARLIER.sub(lambda match: "~" + (match[1] or match[2] or match[3]), version)
+    return (*(_rank_token(token) for token in _VERSION_TOKEN.findall(marked)), (1, 0))
 
 
-def _rank(run: str) -> tuple[int, int]:
-    if run == "~":
+def _rank_token(part: str) -> tuple[int, int]:
+    if part == "~":
         return 0, 0
-    if run == "-":
+    if part == "-":
         return 1, 1  # what follows is a revision
-    if run.isdigit():
-        return 4, int(run[:30])
-    return (2, ord(run)) if run.isalpha() else (3, ord(run))
+    if part.isdigit():
+        return 4, int(part[:30])
+    return (2, ord(part)) if part.isalpha() else (3, ord(part))
 
 
-def version_in_name(path: str) -> str | None:
+def parse_version_from_name(path: str) -> str | None:
     """The version at the end of a kernel's name."""
     match = _KERNEL_NAME.fullmatch(path.rpartition("/")[2])
     return None if match is None else match[1]

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from ltsp.boot.kernel_header import is_kernel_version
-from ltsp.boot.substitution import Substitution, substitutions
+from ltsp.boot.substitution import Substitution, parse_substitutions
 from ltsp.errors import UsageError
 from ltsp.tree.node import Directory
 from ltsp.tree.tree import Tree
@@ -42,10 +42,10 @@ class KernelRule:
 
     system: str
     kernel: str
-    """A glob, relative to each of `places`."""
+    """A glob, relative to each of `directories`."""
     initrds: tuple[str, ...] = ()
     """Names in the kernel's directory, with the same `<version>`; the first that resolves to a file is used."""
-    places: tuple[str, ...] = ("", "boot/")
+    directories: tuple[str, ...] = ("", "boot/")
     rank: KernelRank = KernelRank.NAMED
     live: bool = False
     """On a medium whose system, including the modules, may be in a file of its own."""
@@ -69,19 +69,19 @@ class KernelRule:
         return cls(
             "--kernel-initrd",
             glob.lstrip("/"),
-            places=("",),
+            directories=("",),
             rank=KernelRank.CHOSEN,
-            substitutions=substitutions(expressions),
+            substitutions=parse_substitutions(expressions),
         )
 
     @property
-    def by_user(self) -> bool:
+    def is_user_rule(self) -> bool:
         return self.rank is KernelRank.CHOSEN
 
     @property
     def top_directories(self) -> set[str]:
         """First components of the paths to search, possibly globs of the user; empty for the root itself."""
-        return {(place + self.kernel).partition("/")[0] for place in self.places if "/" in place + self.kernel}
+        return {(place + self.kernel).partition("/")[0] for place in self.directories if "/" in place + self.kernel}
 
     def match(self, component: str, name: str) -> str | None:
         """The text of a name that the `<version>` of a path component matches; empty if the component has none.
@@ -130,7 +130,7 @@ KERNEL_RULES: Final = (
     KernelRule("Fedora live", "isolinux/vmlinuz", ("initrd.img",), rank=KernelRank.LIVE, live=True),
     KernelRule("Fedora live and installer", "images/pxeboot/vmlinuz", ("initrd.img",), rank=KernelRank.LIVE, live=True),
     # kiwi-ng, kiwi/bootloader/config/grub2.py: openSUSE, and Fedora since 42.
-    KernelRule("openSUSE live", "boot/*/loader/linux", ("initrd",), places=("",), rank=KernelRank.LIVE, live=True),
+    KernelRule("openSUSE live", "boot/*/loader/linux", ("initrd",), directories=("",), rank=KernelRank.LIVE, live=True),
     # debian-installer, build/boot/x86: this boots the installer, so it comes last.
     KernelRule("Debian installer", "install.amd/vmlinuz", ("initrd.gz",), rank=KernelRank.LIVE, live=True),
     # linux-update-symlinks(1) of Debian and Ubuntu, the default kernel; openSUSE has such links in /boot.
@@ -161,35 +161,35 @@ KERNEL_RULES: Final = (
     # redhat/kernel.spec.template of Fedora, mkosi, bootc and ostree (initramfs.img), openSUSE with a merged /usr
     # (initrd), PKGBUILD of Arch's linux: the package has it here, and a hook may copy it to /boot.
     KernelRule(
-        "kernel-install", f"lib/modules/{VERSION_PLACEHOLDER}/vmlinuz", ("initramfs.img", "initrd"), places=("",)
+        "kernel-install", f"lib/modules/{VERSION_PLACEHOLDER}/vmlinuz", ("initramfs.img", "initrd"), directories=("",)
     ),
-    KernelRule("openSUSE on arm64", f"lib/modules/{VERSION_PLACEHOLDER}/Image", ("initrd",), places=("",)),
-    KernelRule("openSUSE on ARM", f"lib/modules/{VERSION_PLACEHOLDER}/zImage", ("initrd",), places=("",)),
+    KernelRule("openSUSE on arm64", f"lib/modules/{VERSION_PLACEHOLDER}/Image", ("initrd",), directories=("",)),
+    KernelRule("openSUSE on ARM", f"lib/modules/{VERSION_PLACEHOLDER}/zImage", ("initrd",), directories=("",)),
     # kernel-install(8), 90-loaderentry.install: the first name is the entry token, by default the machine's ID.
     KernelRule(
         "kernel-install",
         f"*/{VERSION_PLACEHOLDER}/linux",
         ("initrd", f"initrd.img-{VERSION_PLACEHOLDER}", "initramfs.img"),
-        places=_ESP,
+        directories=_ESP,
     ),
     # installkernel-gentoo, installkernel: INSTALLKERNEL_LAYOUT=efistub.
     KernelRule(
         "Gentoo, EFI stub",
         f"EFI/*/vmlinuz-{VERSION_PLACEHOLDER}.efi",
         (f"initramfs-{VERSION_PLACEHOLDER}.img",),
-        places=_ESP,
+        directories=_ESP,
     ),
     # uapi-group.org, unified_kernel_image.md and boot_loader_specification.md, type 2.
-    KernelRule("unified kernel", "EFI/Linux/*.efi", places=_ESP, unified=True),
+    KernelRule("unified kernel", "EFI/Linux/*.efi", directories=_ESP, unified=True),
     # kernel-uki-virt of Fedora; uki.efi of Gentoo's gentoo-kernel-bin.
-    KernelRule("unified kernel", f"lib/modules/{VERSION_PLACEHOLDER}/*.efi", places=("",), unified=True),
+    KernelRule("unified kernel", f"lib/modules/{VERSION_PLACEHOLDER}/*.efi", directories=("",), unified=True),
     # raspi-firmware and flash-kernel(8): Ubuntu for the Raspberry Pi.
     KernelRule(
-        "Ubuntu on the Raspberry Pi", "vmlinuz", ("initrd.img",), places=("boot/firmware/",), rank=KernelRank.OTHER
+        "Ubuntu on the Raspberry Pi", "vmlinuz", ("initrd.img",), directories=("boot/firmware/",), rank=KernelRank.OTHER
     ),
     # raspberrypi.com, config.txt, `kernel` and `auto_initramfs`: the only kernels of Raspberry Pi OS before 2023.
     *(
-        KernelRule("Raspberry Pi", kernel, (initrd,), places=("boot/firmware/", "boot/"), rank=KernelRank.OTHER)
+        KernelRule("Raspberry Pi", kernel, (initrd,), directories=("boot/firmware/", "boot/"), rank=KernelRank.OTHER)
         for kernel, initrd in (
             ("kernel8.img", "initramfs8"),
             ("kernel_2712.img", "initramfs_2712"),
@@ -232,7 +232,7 @@ INITRD_NAME: Final = re.compile(r"init(?:rd|ramfs)(?:\.img)?-(\d[^/]*?)(?:\.img)
 
 def list_kernel_paths(tree: Tree, rule: KernelRule) -> list[str]:
     """All paths that match the rule, in no order."""
-    return [path for place in rule.places for path, _ in expand_rule(tree, rule, place)]
+    return [path for place in rule.directories for path, _ in expand_rule(tree, rule, place)]
 
 
 def expand_rule(tree: Tree, rule: KernelRule, place: str) -> list[tuple[str, str]]:

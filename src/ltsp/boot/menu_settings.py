@@ -10,21 +10,21 @@ from ipaddress import AddressValueError, IPv4Address
 from ltsp.boot import ipxe
 from ltsp.boot.menu import HIDDEN_TIMEOUT, INITRDS, TRANSPORTS, ClientSection, MenuOptions
 from ltsp.errors import ConfError
-from ltsp.settings.client_sections import ClientLayer, client_settings
+from ltsp.settings.client_sections import ClientLayer, read_client_settings
 from ltsp.settings.conf import Conf
 from ltsp.settings.conf_keys import Reader, keys_of
-from ltsp.settings.conf_text import REMEDY
+from ltsp.settings.conf_text import SHELL_CODE_HINT
 from ltsp.settings.naming import closest_name
 from ltsp.settings.resolve import Setting
 from ltsp.tree.name import printable
 
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
-_GLOB = frozenset("*?[")
+_GLOB_CHARACTERS = frozenset("*?[")
 _HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_LONGEST_TIMEOUT = 24 * 3600 * 1000
+_MAX_TIMEOUT = 24 * 3600 * 1000
 """Milliseconds."""
-_TITLE = re.compile(r"IPXE_\w+_IMG")
-_NO_VARIABLE = re.compile(r"[^A-Z0-9]")
+_TITLE_KEY = re.compile(r"IPXE_\w+_IMG")
+_NOT_IN_VARIABLES = re.compile(r"[^A-Z0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +34,19 @@ class MenuSettings:
     warnings: tuple[str, ...] = ()
 
 
-def menu_settings(conf: Conf, server: Mapping[str, Setting], labels: Sequence[str]) -> MenuSettings:
+def read_menu_settings(conf: Conf, server: Mapping[str, Setting], labels: Sequence[str]) -> MenuSettings:
     """The settings for a menu with these entries; `server` are the settings of the server itself.
 
     Raises ConfError with every invalid value, by file and line.
     """
-    clients = client_settings(conf)
+    clients = read_client_settings(conf)
     warnings = [*clients.warnings, *_find_unused_titles(server, labels)]
-    reading = _MenuSettingsReader(labels, warnings, list(clients.faults))
-    common = reading.options({**server, **_settings_of_all_clients(conf, clients.common.settings)})
-    sections = [section for layer in clients.sections if (section := reading.section(layer))]
-    if reading.faults:
-        raise ConfError("; ".join(dict.fromkeys(reading.faults)), REMEDY)
-    return MenuSettings(common, tuple(sections), tuple(dict.fromkeys(reading.warnings)))
+    reader = _MenuSettingsReader(labels, warnings, list(clients.faults))
+    common = reader.options({**server, **_settings_of_all_clients(conf, clients.common.settings)})
+    sections = [section for layer in clients.sections if (section := reader.read_section(layer))]
+    if reader.faults:
+        raise ConfError("; ".join(dict.fromkeys(reader.faults)), SHELL_CODE_HINT)
+    return MenuSettings(common, tuple(sections), tuple(dict.fromkeys(reader.warnings)))
 
 
 def entry_title(label: str, server: Mapping[str, Setting]) -> str:
@@ -57,22 +57,22 @@ def entry_title(label: str, server: Mapping[str, Setting]) -> str:
 
 def title_key(label: str) -> str:
     """Characters that names of variables cannot contain become underscores: IPXE_X86_64_IMG, IPXE_DEBIAN_12_IMG."""
-    return f"IPXE_{_NO_VARIABLE.sub('_', label.upper())}_IMG"
+    return f"IPXE_{_NOT_IN_VARIABLES.sub('_', label.upper())}_IMG"
 
 
 def _find_unused_titles(server: Mapping[str, Setting], labels: Sequence[str]) -> Iterator[str]:
     """A warning for each title without an entry in the menu."""
     keys = [title_key(label) for label in labels]
     for key, setting in server.items():
-        if _TITLE.fullmatch(key) and key not in keys:
-            meant = f"; did you mean {near}?" if (near := closest_name(key, keys)) else ""
-            yield f"{setting.where}: {key}: the menu has no such entry{meant}"
+        if _TITLE_KEY.fullmatch(key) and key not in keys:
+            suggestion = f"; did you mean {near}?" if (near := closest_name(key, keys)) else ""
+            yield f"{setting.where}: {key}: the menu has no such entry{suggestion}"
 
 
 def _settings_of_all_clients(conf: Conf, settings: Mapping[str, Setting]) -> dict[str, Setting]:
     """The settings from [clients]; those that clients share with the server are read with [server]."""
     others = Conf(conf.path, tuple(section for section in conf.sections if section.name != "clients"))
-    shared = client_settings(others).common.settings
+    shared = read_client_settings(others).common.settings
     return {key: setting for key, setting in settings.items() if shared.get(key) != setting}
 
 
@@ -82,19 +82,19 @@ class _MenuSettingsReader:
     warnings: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
-    def section(self, layer: ClientLayer) -> ClientSection | None:
+    def read_section(self, layer: ClientLayer) -> ClientSection | None:
         """None if it does not affect the menu."""
         options = self.options(layer.settings)
-        hostname = self._hostname(layer)
+        hostname = self._find_hostname(layer)
         if options == MenuOptions() and hostname is None:
             return None
         macs, addresses, hostnames = [], [], []
         for pattern in layer.match:
             if _MAC.fullmatch(pattern):
                 macs.append(pattern)
-            elif address := _address(pattern):
+            elif address := _parse_ipv4_address(pattern):
                 addresses.append(address)
-            elif _GLOB & set(pattern):
+            elif _GLOB_CHARACTERS & set(pattern):
                 if pattern != "*" and options != MenuOptions():
                     self.warnings.append(
                         f"{layer.where}: iPXE has no patterns: the menu settings of {layer.title} do not apply to "
@@ -102,49 +102,49 @@ class _MenuSettingsReader:
                     )
             else:
                 hostnames.append(pattern)
-        everyone = "*" in layer.match
-        if not (macs or addresses or hostnames or everyone):
+        matches_all = "*" in layer.match
+        if not (macs or addresses or hostnames or matches_all):
             return None
         return ClientSection(
             tuple(macs),
             tuple(addresses),
             tuple(hostnames),
-            everyone=everyone,
-            hostname=None if everyone else hostname,
+            matches_all=matches_all,
+            hostname=None if matches_all else hostname,
             options=options,
         )
 
     def options(self, settings: Mapping[str, Setting]) -> MenuOptions:
-        said = {key: setting for key in keys_of(Reader.IPXE) if (setting := settings.get(key))}
-        self.faults += [f"{each.where}: {each.key}: {each.fault}" for each in said.values() if each.fault]
-        sound = {key: setting for key, setting in said.items() if not setting.fault}
+        given = {key: setting for key in keys_of(Reader.IPXE) if (setting := settings.get(key))}
+        self.faults += [f"{each.where}: {each.key}: {each.fault}" for each in given.values() if each.fault]
+        valid = {key: setting for key, setting in given.items() if not setting.fault}
         return MenuOptions(
-            self._default(sound.get("DEFAULT_IMAGE")),
-            self._parameters(sound.get("KERNEL_PARAMETERS")),
-            self._timeout(sound.get("MENU_TIMEOUT")),
-            self._choice(sound.get("IMAGE_TRANSPORT"), TRANSPORTS),
-            self._choice(sound.get("CLIENT_INITRD"), INITRDS),
+            self._check_default(valid.get("DEFAULT_IMAGE")),
+            self._check_parameters(valid.get("KERNEL_PARAMETERS")),
+            self._check_timeout(valid.get("MENU_TIMEOUT")),
+            self._check_choice(valid.get("IMAGE_TRANSPORT"), TRANSPORTS),
+            self._check_choice(valid.get("CLIENT_INITRD"), INITRDS),
         )
 
-    def _hostname(self, layer: ClientLayer) -> str | None:
+    def _find_hostname(self, layer: ClientLayer) -> str | None:
         """The hostname that the section sets, unless it is a template, which only clients can expand."""
         setting = layer.settings.get("HOSTNAME")
         if setting is None or setting.fault or not _HOSTNAME.fullmatch(setting.value):
             return None
         return setting.value
 
-    def _default(self, setting: Setting | None) -> str | None:
+    def _check_default(self, setting: Setting | None) -> str | None:
         if setting is None or not setting.value:
             return None
         if setting.value not in self.labels:
-            there = ", ".join(self.labels) or "the built-in ones"
+            known = ", ".join(self.labels) or "the built-in ones"
             self.warnings.append(
-                f"{setting.where}: DEFAULT_IMAGE: the menu has no entry {printable(setting.value)!r}, only {there}"
+                f"{setting.where}: DEFAULT_IMAGE: the menu has no entry {printable(setting.value)!r}, only {known}"
             )
             return None
         return setting.value
 
-    def _parameters(self, setting: Setting | None) -> str | None:
+    def _check_parameters(self, setting: Setting | None) -> str | None:
         if setting is None:
             return None
         try:
@@ -153,21 +153,21 @@ class _MenuSettingsReader:
             self.faults.append(f"{fault.message} ({fault.hint})")
             return None
 
-    def _timeout(self, setting: Setting | None) -> int | None:
+    def _check_timeout(self, setting: Setting | None) -> int | None:
         if setting is None or not setting.value:
             return None
         text = setting.value
         if text == str(HIDDEN_TIMEOUT):
             return HIDDEN_TIMEOUT
-        if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= _LONGEST_TIMEOUT):
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= _MAX_TIMEOUT):
             self.faults.append(
-                f"{setting.where}: MENU_TIMEOUT: {text!a} is not a number of milliseconds up to {_LONGEST_TIMEOUT}; "
+                f"{setting.where}: MENU_TIMEOUT: {text!a} is not a number of milliseconds up to {_MAX_TIMEOUT}; "
                 "0 waits forever, and -1 hides the menu"
             )
             return None
         return int(text)
 
-    def _choice(self, setting: Setting | None, choices: Sequence[str]) -> str | None:
+    def _check_choice(self, setting: Setting | None, choices: Sequence[str]) -> str | None:
         if setting is None or not setting.value:
             return None
         if setting.value not in choices:
@@ -176,7 +176,7 @@ class _MenuSettingsReader:
         return setting.value
 
 
-def _address(text: str) -> IPv4Address | None:
+def _parse_ipv4_address(text: str) -> IPv4Address | None:
     try:
         return IPv4Address(text)
     except AddressValueError:

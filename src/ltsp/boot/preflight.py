@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from ltsp.boot.distribution import NBD_CLIENT, Distribution, kernel_package
+from ltsp.boot.distribution import NBD_CLIENT_PACKAGES, Distribution, suggest_kernel_package
 from ltsp.errors import LtspError
 from ltsp.settings.naming import closest_name
 from ltsp.tree.name import printable
@@ -36,30 +36,30 @@ class PreflightFacts:
     version: str
     modules: frozenset[str]
     """Names of all loadable and built-in modules, with underscores."""
-    network: frozenset[str]
+    network_drivers: frozenset[str]
     """Drivers of wired network cards that are not blocked."""
     blocked_drivers: Mapping[str, str] = field(default_factory=dict)
     """Drivers of wired network cards that the image's modprobe.d blocks: by name, the file that does."""
-    chosen: tuple[str, ...] = ()
+    chosen_drivers: tuple[str, ...] = ()
     """The only drivers that the initrd shall have; empty for all."""
-    options: frozenset[str] | None
+    kernel_options: frozenset[str] | None
     """The kernel's configuration; None if the image does not say."""
-    codec: str
+    image_codec: str
     """The compression of the image."""
-    codecs: frozenset[str] | None
+    kernel_codecs: frozenset[str] | None
     """The compressions that the kernel supports; None if the image does not say."""
     has_nbd_client: bool
     distribution: Distribution
 
 
-_NEEDED: Final[Mapping[str, str]] = {
+_REQUIRED_MODULES: Final[Mapping[str, str]] = {
     "overlay": "makes the root writable",
     "squashfs": "reads the image",
     "loop": "attaches the image's file",
     "af_packet": "is needed for DHCP",
 }
 """Modules without which no client boots, and their purpose."""
-_BUILT_IN: Final[Mapping[str, str]] = {
+_REQUIRED_OPTIONS: Final[Mapping[str, str]] = {
     "CONFIG_BLK_DEV_INITRD": "support for initrds",
     "CONFIG_DEVTMPFS": "devtmpfs",
     "CONFIG_TMPFS": "tmpfs",
@@ -91,31 +91,31 @@ def check_no_errors(problems: tuple[PreflightProblem, ...], name: str) -> None:
 
 def _find_errors(facts: PreflightFacts) -> Iterator[PreflightProblem]:
     install = _install_hint(facts)
-    missing = {name: purpose for name, purpose in _NEEDED.items() if name not in facts.modules}
+    missing = {name: purpose for name, purpose in _REQUIRED_MODULES.items() if name not in facts.modules}
     for name, purpose in missing.items():
         yield PreflightProblem(
             Severity.ERROR, f"kernel {facts.version} lacks the module {name}, which {purpose}", install
         )
-    if not facts.network:
+    if not facts.network_drivers:
         message = f"kernel {facts.version} has no driver for wired network cards"
         yield PreflightProblem(Severity.ERROR, message, _unblock_hint(facts.blocked_drivers) or install)
-    elif facts.chosen:
-        yield from _check_chosen_drivers(facts, {name.replace("-", "_") for name in facts.chosen})
-    if facts.codecs is not None and facts.codec not in facts.codecs and "squashfs" not in missing:
-        readable = ", ".join(sorted(facts.codecs)) or "none"
+    elif facts.chosen_drivers:
+        yield from _check_chosen_drivers(facts, {name.replace("-", "_") for name in facts.chosen_drivers})
+    if facts.kernel_codecs is not None and facts.image_codec not in facts.kernel_codecs and "squashfs" not in missing:
+        readable = ", ".join(sorted(facts.kernel_codecs)) or "none"
         hint = f"build with COMPRESSION=auto (supported: {readable})"
-        message = f"kernel {facts.version} cannot read squashfs images compressed with {facts.codec}"
+        message = f"kernel {facts.version} cannot read squashfs images compressed with {facts.image_codec}"
         yield PreflightProblem(Severity.ERROR, message, hint)
-    for option, what in _BUILT_IN.items() if facts.options is not None else ():
-        if facts.options is not None and option not in facts.options:
-            message = f"kernel {facts.version} was built without {what} ({option})"
+    for option, feature in _REQUIRED_OPTIONS.items() if facts.kernel_options is not None else ():
+        if facts.kernel_options is not None and option not in facts.kernel_options:
+            message = f"kernel {facts.version} was built without {feature} ({option})"
             yield PreflightProblem(Severity.ERROR, message, "install the distribution's kernel")
 
 
 def _check_chosen_drivers(facts: PreflightFacts, chosen: AbstractSet[str]) -> Iterator[PreflightProblem]:
     if chosen & facts.modules - facts.blocked_drivers.keys():
         return
-    message = f"kernel {facts.version} has none of the chosen network drivers: {' '.join(facts.chosen)}"
+    message = f"kernel {facts.version} has none of the chosen network drivers: {' '.join(facts.chosen_drivers)}"
     blocked = {name: file for name, file in facts.blocked_drivers.items() if name in chosen}
     hint = _unblock_hint(blocked) or "set --client-drivers or CLIENT_DRIVERS to names of modules, such as r8169 e1000e"
     yield PreflightProblem(Severity.ERROR, message, hint)
@@ -133,12 +133,14 @@ def _unblock_hint(blocked_drivers: Mapping[str, str]) -> str:
 
 def _find_warnings(facts: PreflightFacts) -> Iterator[PreflightProblem]:
     install = _install_hint(facts)
-    if facts.network and not facts.network & _COMMON_NETWORK_DRIVERS:
-        drivers = ", ".join(sorted(facts.network)[:4])
+    if facts.network_drivers and not facts.network_drivers & _COMMON_NETWORK_DRIVERS:
+        drivers = ", ".join(sorted(facts.network_drivers)[:4])
         message = f"kernel {facts.version} has no drivers for common network cards, only {drivers}"
         yield PreflightProblem(Severity.WARNING, message, install)
-    unknown = {name: name.replace("-", "_") for name in facts.chosen if name.replace("-", "_") not in facts.modules}
-    if len(unknown) < len(set(facts.chosen)):  # else it is an error
+    unknown = {
+        name: name.replace("-", "_") for name in facts.chosen_drivers if name.replace("-", "_") not in facts.modules
+    }
+    if len(unknown) < len(set(facts.chosen_drivers)):  # else it is an error
         for name, module in unknown.items():
             near = closest_name(module, facts.modules)
             hint = f"did you mean {near}?" if near else f"remove {name} from --client-drivers or CLIENT_DRIVERS"
@@ -153,10 +155,10 @@ def _find_warnings(facts: PreflightFacts) -> Iterator[PreflightProblem]:
             Severity.WARNING, f"clients cannot boot by NBD: kernel {facts.version} lacks nbd", install
         )
     elif not facts.has_nbd_client:
-        package = NBD_CLIENT.get(facts.distribution, "with nbd-client")
+        package = NBD_CLIENT_PACKAGES.get(facts.distribution, "with nbd-client")
         hint = f"install the package {package} in the source, or nbd-client on this server"
         yield PreflightProblem(Severity.WARNING, "clients cannot boot by NBD: nbd-client not found", hint)
 
 
 def _install_hint(facts: PreflightFacts) -> str:
-    return f"install in the source: {kernel_package(facts.distribution, facts.version)}"
+    return f"install in the source: {suggest_kernel_package(facts.distribution, facts.version)}"

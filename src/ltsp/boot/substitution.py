@@ -13,7 +13,7 @@ from ltsp.errors import UsageError
 from ltsp.tree.name import printable
 
 _FLAGS = re.compile(r"[gI]*")
-_TURNED = "(){}|+?"
+_ESCAPED_IN_REVERSE = "(){}|+?"
 """Characters that need a backslash in a basic regular expression and none in Python's, and vice versa."""
 
 
@@ -24,13 +24,13 @@ class Substitution:
     pattern: re.Pattern[str]
     replacement: str
     """As `re.sub` takes it."""
-    every: bool
+    replace_all: bool
 
     def apply(self, text: str) -> str:
-        return self.pattern.sub(self.replacement, text, count=0 if self.every else 1)
+        return self.pattern.sub(self.replacement, text, count=0 if self.replace_all else 1)
 
 
-def substitutions(text: str) -> tuple[Substitution, ...]:
+def parse_substitutions(text: str) -> tuple[Substitution, ...]:
     """Raises UsageError if the text is not a sequence of substitutions."""
     found: list[Substitution] = []
     at = 0
@@ -91,8 +91,8 @@ def _translate_atom(atoms: list[str], index: int) -> str:
     if atom.startswith("[") and len(atom) > 1:
         return atom.replace("\\", "\\\\").replace("[[", "[\\[")
     if atom.startswith("\\"):
-        return atom[1:] if atom[1] in _TURNED else atom
-    if atom in _TURNED:
+        return atom[1:] if atom[1] in _ESCAPED_IN_REVERSE else atom
+    if atom in _ESCAPED_IN_REVERSE:
         return "\\" + atom
     if atom == "*" and before in (None, "^", "\\(", "\\|"):
         return r"\*"

@@ -14,12 +14,12 @@ from typing import Final, Self
 from ltsp.errors import FormatError
 from ltsp.tree.content import Content, ContentSlice
 
-_MOST_HEADERS: Final = 64 << 10
+_MAX_HEADERS_SIZE: Final = 64 << 10
 """Bytes from the start that contain all headers; those of a stub end below 4 KiB."""
-_MOST_SECTIONS: Final = 96
+_MAX_SECTIONS: Final = 96
 """The limit of Windows."""
-_MOST_UNAME: Final = 256
-_SECTION: Final = struct.Struct("<8sIIII16x")
+_MAX_UNAME_SIZE: Final = 256
+_SECTION_HEADER: Final = struct.Struct("<8sIIII16x")
 """Name, VirtualSize, VirtualAddress, SizeOfRawData, PointerToRawData."""
 
 
@@ -37,7 +37,7 @@ class UnifiedKernel:
         Raises FormatError if a section is not within the file, and OSError.
         """
         with file.open() as stream:
-            sections = dict(_parse_sections(stream.read(_MOST_HEADERS)))
+            sections = dict(_parse_sections(stream.read(_MAX_HEADERS_SIZE)))
         if ".linux" not in sections:
             return None
         names = [name for name in (".linux", ".initrd", ".uname") if name in sections]
@@ -58,10 +58,10 @@ def _parse_sections(head: bytes) -> Iterator[tuple[str, tuple[int, int]]]:
     count, optional = struct.unpack_from("<H12xH", head, at + 6)
     table = at + 24 + optional
     profiles = 0
-    for number in range(min(count, _MOST_SECTIONS)):
-        if table + (number + 1) * _SECTION.size > len(head):
+    for number in range(min(count, _MAX_SECTIONS)):
+        if table + (number + 1) * _SECTION_HEADER.size > len(head):
             return
-        name, virtual, _, raw, offset = _SECTION.unpack_from(head, table + number * _SECTION.size)
+        name, virtual, _, raw, offset = _SECTION_HEADER.unpack_from(head, table + number * _SECTION_HEADER.size)
         if name.rstrip(b"\0") == b".profile":
             profiles += 1
         if profiles > 1:
@@ -80,4 +80,4 @@ def _read_text(part: Content | None) -> str | None:
     if part is None:
         return None
     with part.open() as stream:
-        return stream.read(_MOST_UNAME).split(b"\0")[0].decode("ascii", "replace").strip()
+        return stream.read(_MAX_UNAME_SIZE).split(b"\0")[0].decode("ascii", "replace").strip()

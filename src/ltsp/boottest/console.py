@@ -12,9 +12,9 @@ from enum import Enum
 
 from ltsp.boottest.terminal import Terminal
 
-_TAIL = 40
+_TAIL_LINES = 40
 """Number of last lines that are kept."""
-_WIDEST = 500
+_MAX_LINE_LENGTH = 500
 """Maximum characters of a line in the tail."""
 
 _COLUMNS = 80
@@ -44,7 +44,7 @@ class BootStage(Enum):
 
 _ORDER = {stage: number for number, stage in enumerate(BootStage)}
 
-_MARKS: tuple[tuple[BootStage, re.Pattern[str]], ...] = tuple(
+_STAGE_PATTERNS: tuple[tuple[BootStage, re.Pattern[str]], ...] = tuple(
     (stage, re.compile(pattern))
     for stage, pattern in (
         (BootStage.FIRMWARE, r"SeaBIOS \(version|BdsDxe: |^UEFI "),
@@ -96,7 +96,7 @@ def _compile_patterns(*rows: tuple[str, str, str]) -> tuple[_ProblemPattern, ...
 _UNBROKEN = r"(?:(?!\[ *\d+\.\d{6}\] ).)+"
 """Text that is not interrupted by a kernel message, which begins with the time. Kernel: printk.c, print_time"""
 
-_ENDS = _compile_patterns(
+_FATAL_PATTERNS = _compile_patterns(
     # The client's init prints it to the console and to the kernel's log, so one may interrupt the other.
     (rf"^.*ltsp: FATAL: ({_UNBROKEN}?): ({_UNBROKEN})$", "{0}", "{1}"),
     (rf"^.*ltsp: FATAL: ({_UNBROKEN})$", "{0}", ""),
@@ -105,8 +105,7 @@ _ENDS = _compile_patterns(
         # message is that of kernels with support for RAM disks.
         r"Initramfs unpacking failed: (.*)$|rootfs image is not initramfs \((.*)\); looks like an initrd",
         "the kernel could not unpack the initrds: {0}{1}",
-        "publish them again (ltsp kernel, ltsp initrd); if that does not help, the kernel lacks support for their "
-        "compression, or the client has too little memory",
+        "publish them again (ltsp kernel, ltsp initrd); otherwise the kernel cannot decompress them, or lacks memory",
     ),
     (
         # drivers/firmware/efi/libstub; init/initramfs.c, reserve_initrd_mem
@@ -149,7 +148,7 @@ _ENDS = _compile_patterns(
 )
 """Lines that end the boot."""
 
-_CLUES = _compile_patterns(
+_CLUE_PATTERNS = _compile_patterns(
     (
         r"^(.*\S)\.\.\. ?(\S.*\S) \(https?://ipxe\.org/",
         "iPXE could not fetch {0}: {1}",
@@ -170,26 +169,26 @@ _CLUES = _compile_patterns(
 class Console:
     seconds: dict[BootStage, float] = field(default_factory=lambda: {BootStage.POWER: 0.0})
     """When each stage was reached, since power-on."""
-    trouble: BootProblem | None = None
+    problem: BootProblem | None = None
     """The problem that ended the boot; nothing is parsed after it."""
     clue: BootProblem | None = None
     """The last problem that did not end the boot."""
     report: str | None = None
     """The JSON of the booted system's report."""
     _terminal: Terminal = field(default_factory=Terminal)
-    _broken: str = ""
+    _wrapped_part: str = ""
     """The beginning of a line that the firmware wrapped."""
-    _tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
+    _tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
 
     def feed(self, data: bytes, now: float) -> None:
         """Parse what the console printed until `now`, in seconds since power-on."""
         for line in self._terminal.feed(data):
-            whole = self._broken + line
-            self._broken = whole if len(line) == _COLUMNS and BootStage.KERNEL not in self.seconds else ""
-            self._read(whole, now)
+            whole = self._wrapped_part + line
+            self._wrapped_part = whole if len(line) == _COLUMNS and BootStage.KERNEL not in self.seconds else ""
+            self._parse_line(whole, now)
             if line:
-                self._tail.append(line[:_WIDEST])
-        self._read_prompt(self._terminal.line, now)
+                self._tail.append(line[:_MAX_LINE_LENGTH])
+        self._parse_prompt(self._terminal.line, now)
 
     @property
     def stage(self) -> BootStage:
@@ -199,50 +198,50 @@ class Console:
     @property
     def is_over(self) -> bool:
         """Whether the boot ended or reported."""
-        return self.trouble is not None or self.report is not None
+        return self.problem is not None or self.report is not None
 
     @property
     def tail(self) -> tuple[str, ...]:
         """The last lines, safe to print, including an unfinished one."""
         last = self._terminal.line
-        return (*self._tail, last[:_WIDEST]) if last else tuple(self._tail)
+        return (*self._tail, last[:_MAX_LINE_LENGTH]) if last else tuple(self._tail)
 
-    def _read(self, line: str, now: float) -> None:
+    def _parse_line(self, line: str, now: float) -> None:
         if self.is_over:
             self._await_login(line, now)
             return
         before, mark, report = line.partition(REPORT_PREFIX)
         if mark:
-            self._reach(before.rstrip(), now)
+            self._record_stage(before.rstrip(), now)
             if report.endswith("}"):
                 self.report = report
             else:
                 # The reporter repeats it.
                 self.clue = BootProblem("other output interrupted the booted system's report", "try again")
             return
-        self._reach(line, now)
-        self.trouble = _find_problem(_ENDS, line)
-        self.clue = _find_problem(_CLUES, line) or self.clue
+        self._record_stage(line, now)
+        self.problem = _find_problem(_FATAL_PATTERNS, line)
+        self.clue = _find_problem(_CLUE_PATTERNS, line) or self.clue
 
-    def _read_prompt(self, line: str, now: float) -> None:
+    def _parse_prompt(self, line: str, now: float) -> None:
         """Parse a prompt, which waits on an unfinished line; other text there may be incomplete."""
         if self.is_over:
             self._await_login(line, now)
         elif line.endswith((":", ">", ")", "#")):
-            self._reach(line, now)
-            self.trouble = (
-                _find_problem(_ENDS, line) if line.startswith(("iPXE>", "(initramfs)", "dracut:/#")) else None
+            self._record_stage(line, now)
+            self.problem = (
+                _find_problem(_FATAL_PATTERNS, line) if line.startswith(("iPXE>", "(initramfs)", "dracut:/#")) else None
             )
 
     def _await_login(self, line: str, now: float) -> None:
         """Wait for the login prompt, which getty may show after the report, when all services are started."""
-        if self.trouble is None:
-            self._reach(line, now)
+        if self.problem is None:
+            self._record_stage(line, now)
 
-    def _reach(self, line: str, now: float) -> None:
+    def _record_stage(self, line: str, now: float) -> None:
         """Record the stage of a line. Later stages are tried first, and earlier ones are never recorded again."""
         furthest = _ORDER[self.stage]
-        for stage, pattern in reversed(_MARKS):
+        for stage, pattern in reversed(_STAGE_PATTERNS):
             if _ORDER[stage] <= furthest:
                 return
             if pattern.search(line):
@@ -250,5 +249,5 @@ class Console:
                 return
 
 
-def _find_problem(signs: tuple[_ProblemPattern, ...], line: str) -> BootProblem | None:
-    return next((trouble for sign in signs if (trouble := sign.match(line))), None)
+def _find_problem(patterns: tuple[_ProblemPattern, ...], line: str) -> BootProblem | None:
+    return next((problem for pattern_row in patterns if (problem := pattern_row.match(line))), None)

@@ -16,11 +16,11 @@ from ltsp.tree.name import encode
 from ltsp.tree.node import Directory, File, Metadata
 from ltsp.tree.tree import Tree
 
-LAYER = "ltsp/site/section/9999"
+LAYER_DIRECTORY = "ltsp/site/section/9999"
 """After all sections of a site, so that none of them overrides it."""
-UNIT = "ltsp-boottest.service"
-_SCRIPT = "etc/ltsp/boottest"
-_SECONDS_LEFT = 60
+UNIT_NAME = "ltsp-boottest.service"
+_SCRIPT_PATH = "etc/ltsp/boottest"
+_POWEROFF_DELAY = 60
 """Seconds from the report to power-off: time for the login prompt, which getty shows when all services are started."""
 
 _REPORTER = rf"""# Reports the state of this system to the boot test. Needs only sh, systemd, util-linux, sed and tr.
@@ -68,7 +68,7 @@ for _ in 1 2 3; do
     printf '\n{REPORT_PREFIX}%s\n' "$line" >/dev/console
     sleep 2
 done
-sleep {_SECONDS_LEFT}
+sleep {_POWEROFF_DELAY}
 systemctl --no-block poweroff
 """
 
@@ -77,7 +77,7 @@ Description=Report of the boot test
 
 [Service]
 Type=exec
-ExecStart=/bin/sh /{_SCRIPT}
+ExecStart=/bin/sh /{_SCRIPT_PATH}
 
 [Install]
 WantedBy=multi-user.target
@@ -87,10 +87,10 @@ WantedBy=multi-user.target
 def build_report_tree() -> Tree:
     """The layer at its path in the initrd."""
     files = {
-        f"{LAYER}/match": "*\n",
-        f"{LAYER}/enable": f"{UNIT}\n",
-        f"{LAYER}/files/etc/systemd/system/{UNIT}": _UNIT_TEXT,
-        f"{LAYER}/files/{_SCRIPT}": _REPORTER,
+        f"{LAYER_DIRECTORY}/match": "*\n",
+        f"{LAYER_DIRECTORY}/enable": f"{UNIT_NAME}\n",
+        f"{LAYER_DIRECTORY}/files/etc/systemd/system/{UNIT_NAME}": _UNIT_TEXT,
+        f"{LAYER_DIRECTORY}/files/{_SCRIPT_PATH}": _REPORTER,
     }
     return Tree(_build_directory({tuple(path.split("/")): text for path, text in files.items()}))
 
@@ -103,9 +103,9 @@ def build_report_initrd() -> bytes:
 
 
 def _build_directory(files: dict[tuple[str, ...], str]) -> Directory:
-    here = {path[0]: File(Metadata(0o644), Bytes(encode(text))) for path, text in files.items() if len(path) == 1}
-    below = {
+    files_here = {path[0]: File(Metadata(0o644), Bytes(encode(text))) for path, text in files.items() if len(path) == 1}
+    subdirectories = {
         name: _build_directory({path[1:]: text for path, text in files.items() if path[0] == name and len(path) > 1})
         for name in {path[0] for path in files if len(path) > 1}
     }
-    return Directory(Metadata(0o755), {**here, **below})
+    return Directory(Metadata(0o755), {**files_here, **subdirectories})

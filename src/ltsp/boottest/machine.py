@@ -19,10 +19,10 @@ from os.path import join
 from ltsp.errors import LtspError
 from ltsp.host import command
 
-HOST = "10.0.2.2"
+HOST_ADDRESS = "10.0.2.2"
 """This machine's loopback as the guest sees it. QEMU, "Network emulation", user network"""
 
-_DISK = "ipxe"
+_IPXE_DISK = "ipxe"
 
 
 class Accelerator(Enum):
@@ -105,38 +105,42 @@ class VirtualMachine:
             *("-serial", "chardev:console"),
             *("-chardev", f"socket,id=monitor,fd={monitor}"),
             *("-mon", "chardev=monitor,mode=control"),
-            *self._firmware(),
-            *self._network(),
-            *self._direct(),
-            *(word for name, text in self.fw_cfg for word in ("-fw_cfg", f"name={_value(name)},string={_value(text)}")),
+            *self._firmware_arguments(),
+            *self._network_arguments(),
+            *self._kernel_arguments(),
+            *(
+                word
+                for name, text in self.fw_cfg
+                for word in ("-fw_cfg", f"name={_escape_value(name)},string={_escape_value(text)}")
+            ),
         ]
 
-    def _firmware(self) -> list[str]:
+    def _firmware_arguments(self) -> list[str]:
         match self.firmware:
             case Bios():
                 return []
             case Uefi(code, variables, disk):
                 return [
-                    *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_value(code)}"),
-                    *("-drive", f"if=pflash,unit=1,format=raw,snapshot=on,file={_value(variables)}"),
-                    *("-blockdev", f"driver=vvfat,node-name={_DISK},read-only=on,dir={_value(disk)}"),
-                    *("-device", f"virtio-blk-pci,drive={_DISK},bootindex=0"),
+                    *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_escape_value(code)}"),
+                    *("-drive", f"if=pflash,unit=1,format=raw,snapshot=on,file={_escape_value(variables)}"),
+                    *("-blockdev", f"driver=vvfat,node-name={_IPXE_DISK},read-only=on,dir={_escape_value(disk)}"),
+                    *("-device", f"virtio-blk-pci,drive={_IPXE_DISK},bootindex=0"),
                 ]
 
-    def _network(self) -> list[str]:
+    def _network_arguments(self) -> list[str]:
         card = f"virtio-net-pci,netdev=net,mac={self.mac}"
         match self.boot:
             case NetworkBoot(bootfile, tftp):
-                served = f",tftp={_value(tftp)}" if tftp else ""
+                tftp_option = f",tftp={_escape_value(tftp)}" if tftp else ""
                 index = 0 if isinstance(self.firmware, Bios) else 1
                 return [
-                    *("-netdev", f"user,id=net{served},bootfile={_value(bootfile)}"),
+                    *("-netdev", f"user,id=net{tftp_option},bootfile={_escape_value(bootfile)}"),
                     *("-device", f"{card},bootindex={index}"),
                 ]
             case DirectBoot():
                 return ["-netdev", "user,id=net", "-device", card]
 
-    def _direct(self) -> list[str]:
+    def _kernel_arguments(self) -> list[str]:
         match self.boot:
             case NetworkBoot():
                 return []
@@ -145,35 +149,37 @@ class VirtualMachine:
                 return [*loaded, "-initrd", initrd] if initrd else loaded
 
 
-def _value(text: str) -> str:
+def _escape_value(text: str) -> str:
     """A value in a QEMU option list, with commas doubled."""
     return text.replace(",", ",,")
 
 
-_SECONDS = 2.0
+_KVM_TEST_TIMEOUT = 2.0
 _FIRMWARE_SIZE = 1 << 16
 _RESET_VECTOR = 0xFFF0
 """Where a PC's processor starts, in the last 64 KiB below 4 GiB."""
-_ANSWER = 0x2A
-_EXIT_STATUS = _ANSWER << 1 | 1
+_EXIT_VALUE = 0x2A
+_EXIT_STATUS = _EXIT_VALUE << 1 | 1
 """The exit status that QEMU's isa-debug-exit derives from the value written to its port."""
 
 
 def make_exit_rom() -> bytes:
     """A ROM that exits with its first instructions."""
     # mov dx, 0x501; mov al, ANSWER; out dx, al; hlt
-    code = bytes((0xBA, 0x01, 0x05, 0xB0, _ANSWER, 0xEE, 0xF4))
+    code = bytes((0xBA, 0x01, 0x05, 0xB0, _EXIT_VALUE, 0xEE, 0xF4))
     return code.rjust(_RESET_VECTOR + len(code), b"\xf4").ljust(_FIRMWARE_SIZE, b"\xf4")
 
 
 def choose_accelerator() -> Accelerator:
     """KVM if it works, else TCG, which emulates."""
     return (
-        Accelerator.KVM if os.access("/dev/kvm", os.R_OK | os.W_OK) and is_working(Accelerator.KVM) else Accelerator.TCG
+        Accelerator.KVM
+        if os.access("/dev/kvm", os.R_OK | os.W_OK) and is_accelerator_working(Accelerator.KVM)
+        else Accelerator.TCG
     )
 
 
-def is_working(accel: Accelerator, seconds: float = _SECONDS) -> bool:
+def is_accelerator_working(accel: Accelerator, timeout: float = _KVM_TEST_TIMEOUT) -> bool:
     with open(os.memfd_create("firmware"), "wb", buffering=0) as rom:
         rom.write(make_exit_rom())
         arguments = [
@@ -184,11 +190,11 @@ def is_working(accel: Accelerator, seconds: float = _SECONDS) -> bool:
             *("-bios", f"/proc/self/fd/{rom.fileno()}"),
             *("-device", "isa-debug-exit,iobase=0x501,iosize=1"),
         ]
-        with command.serve(arguments, descriptors=[rom.fileno()], package="qemu-system-x86") as trial:
-            return trial.status(seconds) == _EXIT_STATUS
+        with command.start_in_background(arguments, descriptors=[rom.fileno()], package="qemu-system-x86") as trial:
+            return trial.status(timeout) == _EXIT_STATUS
 
 
-_OVMF = (
+_OVMF_PATHS = (
     # Debian and Ubuntu
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
     ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
@@ -201,7 +207,7 @@ _OVMF = (
 )
 """Firmware and its empty variables, without Secure Boot, since distributions' iPXE is not signed."""
 
-_IPXE = (
+_IPXE_PATHS = (
     # Debian and Ubuntu
     "/usr/lib/ipxe/ipxe.efi",
     # Fedora
@@ -218,14 +224,14 @@ def prepare_uefi(directory: str) -> Uefi:
 
     Raises LtspError if one of them is not installed.
     """
-    code, variables = next((pair for pair in _OVMF if all(map(os.path.isfile, pair))), ("", ""))
+    code, variables = next((pair for pair in _OVMF_PATHS if all(map(os.path.isfile, pair))), ("", ""))
     if not code:
         raise LtspError("UEFI firmware for QEMU not found", "install the package ovmf (edk2-ovmf on Fedora and Arch)")
-    ipxe = next(filter(os.path.isfile, _IPXE), "")
+    ipxe = next(filter(os.path.isfile, _IPXE_PATHS), "")
     if not ipxe:
         raise LtspError("iPXE for UEFI not found", "install the package ipxe (ipxe-bootimgs on Fedora and openSUSE)")
-    place = join(directory, "EFI", "BOOT")
-    os.makedirs(place)
+    boot_directory = join(directory, "EFI", "BOOT")
+    os.makedirs(boot_directory)
     # The default boot file of removable media. UEFI specification, 3.5.1.1
-    shutil.copyfile(ipxe, join(place, "BOOTX64.EFI"))
+    shutil.copyfile(ipxe, join(boot_directory, "BOOTX64.EFI"))
     return Uefi(code, variables, directory)

@@ -11,11 +11,11 @@ from typing import Any
 
 from ltsp.errors import FormatError, LtspError
 
-_SECONDS = 20.0
+_TIMEOUT = 20.0
 """A busy QEMU may be slow, but one that hangs must not block the run."""
-_LONGEST = 1 << 20
+_MAX_ANSWER_SIZE = 1 << 20
 """Maximum bytes of an answer."""
-_HEAD = re.compile(rb"P6\s+(\d{1,5})\s+(\d{1,5})\s+255\s")
+_PPM_HEADER = re.compile(rb"P6\s+(\d{1,5})\s+(\d{1,5})\s+255\s")
 """ppm(5). QEMU writes no comments."""
 
 
@@ -32,7 +32,7 @@ class QemuMonitor:
 
         Raises LtspError if QEMU fails to.
         """
-        self._connection.settimeout(_SECONDS)
+        self._connection.settimeout(_TIMEOUT)
         try:
             if not self._greeted:
                 self._receive("QMP")
@@ -54,7 +54,7 @@ class QemuMonitor:
             line, newline, rest = self._rest.partition(b"\n")
             if not newline:
                 piece = self._connection.recv(1 << 16)
-                if not piece or len(self._rest) > _LONGEST:
+                if not piece or len(self._rest) > _MAX_ANSWER_SIZE:
                     raise OSError("connection closed")
                 self._rest += piece
                 continue
@@ -69,7 +69,7 @@ def to_png(pixmap: bytes) -> bytes:
 
     Raises FormatError if it is not one.
     """
-    head = _HEAD.match(pixmap)
+    head = _PPM_HEADER.match(pixmap)
     columns, rows = (int(head[1]), int(head[2])) if head else (0, 0)
     pixels = pixmap[head.end() :] if head else b""
     if head is None or len(pixels) != 3 * columns * rows:

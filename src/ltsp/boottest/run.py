@@ -19,13 +19,13 @@ from ltsp.boottest.server import ServerProcess
 from ltsp.boottest.verdict import Verdict
 from ltsp.errors import LtspError
 from ltsp.host import command
-from ltsp.host.command import ServerProgram
+from ltsp.host.command import BackgroundProgram
 
-_PATIENCE = 0.5
+_POLL_INTERVAL = 0.5
 """Maximum seconds between checks."""
-_FOR_LOGIN = 30.0
+_LOGIN_TIMEOUT = 30.0
 """Seconds to wait for the login prompt after the report."""
-_PACKAGE = "qemu-system-x86"
+_QEMU_PACKAGE = "qemu-system-x86"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class WatchOptions:
 
     timeout: float
     """Seconds from power-on."""
-    silence: float = math.inf
+    silence_timeout: float = math.inf
     """Seconds without output on the console after which the run ends."""
-    reached: Callable[[BootStage, float], None] = lambda _stage, _seconds: None
+    on_stage: Callable[[BootStage, float], None] = lambda _stage, _seconds: None
     """Called with each new stage and its seconds."""
-    printed: Callable[[bytes, float], None] = lambda _data, _seconds: None
+    on_output: Callable[[bytes, float], None] = lambda _data, _seconds: None
     """Called with the console's output as it arrives."""
     screenshot: str = ""
     """A PNG file to write when the boot is over; empty for none."""
@@ -53,72 +53,72 @@ def run_boot_test(
 
     Raises LtspError if QEMU is missing or refuses its arguments, or the screenshot cannot be taken.
     """
-    console, console_there = socket.socketpair()
-    monitor, monitor_there = socket.socketpair()
-    with console, console_there, monitor, monitor_there:
-        descriptors = [console_there.fileno(), monitor_there.fileno()]
+    console, console_peer = socket.socketpair()
+    monitor, monitor_peer = socket.socketpair()
+    with console, console_peer, monitor, monitor_peer:
+        descriptors = [console_peer.fileno(), monitor_peer.fileno()]
         arguments = machine.arguments(*descriptors)
-        with command.serve(arguments, descriptors=descriptors, package=_PACKAGE) as qemu:
-            console_there.close()
-            monitor_there.close()
+        with command.start_in_background(arguments, descriptors=descriptors, package=_QEMU_PACKAGE) as qemu:
+            console_peer.close()
+            monitor_peer.close()
             console.setblocking(False)
-            read = Console()
-            ending = _watch_console(console, qemu, read, watch, servers)
+            boot_console = Console()
+            stop_reason = _watch_console(console, qemu, boot_console, watch, servers)
             if watch.screenshot and qemu.status() is None:
-                _take_picture(QemuMonitor(monitor), watch.screenshot)
-        return Verdict.of(read, ending, image, {server.name: server.log for server in servers})
+                _save_screenshot(QemuMonitor(monitor), watch.screenshot)
+        return Verdict.of(boot_console, stop_reason, image, {server.name: server.log for server in servers})
 
 
 def _watch_console(
     connection: socket.socket,
-    qemu: ServerProgram,
+    qemu: BackgroundProgram,
     console: Console,
     watch: WatchOptions,
     servers: Sequence[ServerProcess] = (),
 ) -> str:
     """Feed the console until the boot is over; returns why reading stopped, or an empty text."""
-    began = time.monotonic()
+    start_time = time.monotonic()
     reported: set[BootStage] = set()
-    end = watch.timeout
-    heard = 0.0
-    while (now := time.monotonic() - began) < end:
-        if now - heard > watch.silence:
-            return f"no output for {watch.silence:.0f} seconds"
-        if select.select([connection], [], [], min(_PATIENCE, end - now))[0]:
+    deadline = watch.timeout
+    last_output = 0.0
+    while (now := time.monotonic() - start_time) < deadline:
+        if now - last_output > watch.silence_timeout:
+            return f"no output for {watch.silence_timeout:.0f} seconds"
+        if select.select([connection], [], [], min(_POLL_INTERVAL, deadline - now))[0]:
             data = b""
             with suppress(ConnectionResetError):
                 data = connection.recv(1 << 16)
-            heard = now = time.monotonic() - began
+            last_output = now = time.monotonic() - start_time
             if not data:
                 return _describe_end(qemu)
-            watch.printed(data, now)
+            watch.on_output(data, now)
             console.feed(data, now)
         for stage, seconds in console.seconds.items():
             if stage not in reported:
                 reported.add(stage)
-                watch.reached(stage, seconds)
-        if console.trouble or (console.report is not None and BootStage.LOGIN in console.seconds):
+                watch.on_stage(stage, seconds)
+        if console.problem or (console.report is not None and BootStage.LOGIN in console.seconds):
             return ""
         for server in servers:
-            if failure := server.failure():
+            if failure := server.exit_error():
                 return failure.message
-        if console.report is not None and end == watch.timeout:
-            end = min(watch.timeout, now + _FOR_LOGIN)
+        if console.report is not None and deadline == watch.timeout:
+            deadline = min(watch.timeout, now + _LOGIN_TIMEOUT)
     return f"not finished after {watch.timeout:.0f} seconds"
 
 
-def _describe_end(qemu: ServerProgram) -> str:
+def _describe_end(qemu: BackgroundProgram) -> str:
     """Why QEMU ended: the guest switched off or restarted.
 
     Raises LtspError if QEMU failed to start.
     """
     status = qemu.status(5)
     if status:
-        raise command.failure(qemu.arguments[0], status, qemu.output())
+        raise command.exit_error(qemu.arguments[0], status, qemu.output())
     return "the machine restarted or switched itself off"
 
 
-def _take_picture(monitor: QemuMonitor, path: str) -> None:
+def _save_screenshot(monitor: QemuMonitor, path: str) -> None:
     with TemporaryDirectory(prefix="ltsp-screen-") as directory:
         pixmap = os.path.join(directory, "screen.ppm")
         monitor.screenshot(pixmap)

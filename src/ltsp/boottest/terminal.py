@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_LONGEST = 1 << 16
+_MAX_LINE_SIZE = 1 << 16
 """Maximum bytes of a line. A guest that writes without end must not fill the memory."""
 
-_PIECE = re.compile(
+_TOKEN = re.compile(
     rb"""
       (?P<text>[^\x00-\x1f\x7f]+)
     | (?P<newline>\n)
@@ -25,35 +25,35 @@ _PIECE = re.compile(
 )
 """Control sequences of ECMA-48: CSI, strings that end with BEL or ST, charset selections, single functions."""
 
-_MOVES = frozenset(b"HfABEFJd")
+_LINE_CHANGING_CODES = frozenset(b"HfABEFJd")
 """Final bytes of CSI sequences that move to another line or clear the screen: a new line follows."""
-_LONGEST_SEQUENCE = 256
+_MAX_SEQUENCE_SIZE = 256
 """Bytes. A longer escape sequence is noise, and dropped."""
 
 
 class Terminal:
     """Fed with bytes in any pieces; yields lines as they end, and keeps the unfinished one."""
 
-    __slots__ = ("_line", "_rest", "_returned")
+    __slots__ = ("_has_carriage_return", "_line", "_rest")
 
     def __init__(self) -> None:
         self._rest = b""
         self._line = bytearray()
-        self._returned = False
+        self._has_carriage_return = False
 
     def feed(self, data: bytes) -> Iterator[str]:
         """The lines that end in these bytes, safe to print."""
         data = self._rest + data
         at = 0
         while at < len(data):
-            match = _PIECE.match(data, at)
+            match = _TOKEN.match(data, at)
             if match is None:
-                if data[at] == 0x1B and len(data) - at < _LONGEST_SEQUENCE and b"\n" not in data[at:]:
+                if data[at] == 0x1B and len(data) - at < _MAX_SEQUENCE_SIZE and b"\n" not in data[at:]:
                     break
                 at += 1
                 continue
             at = match.end()
-            yield from self._handle(match)
+            yield from self._handle_token(match)
         self._rest = data[at:]
 
     @property
@@ -61,31 +61,31 @@ class Terminal:
         """The unfinished line, usually a prompt."""
         return _to_printable(bytes(self._line))
 
-    def _handle(self, match: re.Match[bytes]) -> Iterator[str]:
+    def _handle_token(self, match: re.Match[bytes]) -> Iterator[str]:
         match match.lastgroup:
             case "newline":
                 yield self._end_line()
             case "return":
-                self._returned = True
-            case "final" if match["final"][0] in _MOVES:
+                self._has_carriage_return = True
+            case "final" if match["final"][0] in _LINE_CHANGING_CODES:
                 if self._line:
                     yield self._end_line()
             case "back":
                 del self._line[-1:]
             case "text" | "tab":
                 # Text after a carriage return overwrites the line: a progress bar.
-                if self._returned:
+                if self._has_carriage_return:
                     self._line.clear()
-                self._returned = False
+                self._has_carriage_return = False
                 text = match["text"] or b" "
-                self._line += text[: max(0, _LONGEST - len(self._line))]
+                self._line += text[: max(0, _MAX_LINE_SIZE - len(self._line))]
             case _:
                 pass
 
     def _end_line(self) -> str:
         line = self.line
         self._line.clear()
-        self._returned = False
+        self._has_carriage_return = False
         return line
 
 

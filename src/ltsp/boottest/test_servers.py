@@ -16,14 +16,14 @@ from tempfile import TemporaryDirectory
 from ltsp import errors
 from ltsp.boottest import guest_report, machine, nfs_server
 from ltsp.boottest.boot_script import BootScript
-from ltsp.boottest.machine import HOST, Bios, NetworkBoot, Uefi
+from ltsp.boottest.machine import HOST_ADDRESS, Bios, NetworkBoot, Uefi
 from ltsp.boottest.server import ServerProcess, start_server
 from ltsp.errors import LtspError
 from ltsp.host import mounts, namespaces
 from ltsp.services.http_files import open_http_files
 from ltsp.settings.naming import ADD_ON, MENU
 
-_IMAGES = "images"
+_IMAGES_DIRECTORY = "images"
 _HTTP_PORT = 80
 WHOLE_IMAGE_TRANSPORTS = ("http", "file")
 """Transports that fetch the whole image, so that its checksum can be verified."""
@@ -59,23 +59,23 @@ class BootRoute:
     through_menu: bool
     """By the site's menu, which boots the current version; else by a script for this version."""
     transport: str
-    """How it gets its root: `nfs`, `http`, `nbd`, `file`."""
+    """How it gets its root: `nfs`, `http_url`, `nbd`, `file`."""
     fetch: str
-    """How iPXE gets menu, kernel and initrds: `tftp`, `http`."""
+    """How iPXE gets menu, kernel and initrds: `tftp`, `http_url`."""
     uefi: bool = False
     extra: str = ""
     """More words for the kernel."""
 
 
 @dataclass(frozen=True, slots=True)
-class BootSite:
+class BootServers:
     boot: NetworkBoot
     firmware: Bios | Uefi
     servers: tuple[ServerProcess, ...] = ()
     """The servers that are separate programs."""
 
 
-def check_servable(transport: str, fetch: str = "tftp") -> None:
+def require_http_library(transport: str, fetch: str = "tftp") -> None:
     """Raises LtspError if a library is missing; call this before anything that takes long."""
     if fetch == "http" or transport in WHOLE_IMAGE_TRANSPORTS:
         with errors.require_library("a boot test over HTTP", "aiohttp", "http", "NFS and TFTP do not need it"):
@@ -83,20 +83,20 @@ def check_servable(transport: str, fetch: str = "tftp") -> None:
 
 
 @contextmanager
-def start_servers(route: BootRoute, log: Callable[[str], None]) -> Iterator[BootSite]:
+def start_servers(route: BootRoute, log: Callable[[str], None]) -> Iterator[BootServers]:
     """Run the servers; they and their files are removed at the end.
 
     Raises LtspError if a version cannot be booted this way, or a server is missing.
     """
     subject = route.subject
-    images = join(subject.base_dir, _IMAGES)
-    check_servable(route.transport, route.fetch)
+    images = join(subject.base_dir, _IMAGES_DIRECTORY)
+    require_http_library(route.transport, route.fetch)
     if route.transport == "file" and route.through_menu and route.fetch != "http":
         raise LtspError("the menu can load an image as a file only over HTTP", "add --fetch=http")
-    with ExitStack() as started:
-        started.enter_context(enter_private_network())
+    with ExitStack() as stack:
+        stack.enter_context(enter_private_network())
         # In the private /run, which disappears with the last process, even after a kill.
-        directory = started.enter_context(TemporaryDirectory(prefix="ltsp-boottest-", dir="/run"))
+        directory = stack.enter_context(TemporaryDirectory(prefix="ltsp-boottest-", dir="/run"))
         tftp = join(directory, "tftp")
         os.mkdir(tftp)
         os.symlink(join(subject.tftp_dir, "ltsp"), join(tftp, "ltsp"))
@@ -106,37 +106,37 @@ def start_servers(route: BootRoute, log: Callable[[str], None]) -> Iterator[Boot
         if route.transport == "nfs":
             state = join(directory, "nfs")
             os.mkdir(state)
-            servers = started.enter_context(nfs_server.serve_directory(images, state))
+            servers = stack.enter_context(nfs_server.serve_directory(images, state))
         elif route.transport == "nbd":
-            servers = (started.enter_context(serve_nbd(join(subject.base_dir, subject.image))),)
+            servers = (stack.enter_context(serve_nbd(join(subject.base_dir, subject.image))),)
         if route.fetch == "http" or route.transport in WHOLE_IMAGE_TRANSPORTS:
             from ltsp.services import http_server  # noqa: PLC0415 -- it imports an extra
 
-            files = started.enter_context(open_http_files(subject.base_dir, subject.tftp_dir, public_only=False))
-            listener = started.enter_context(http_server.open_listener("127.0.0.1", _HTTP_PORT))
-            started.enter_context(http_server.serve_files(listener, files.open, log))
+            files = stack.enter_context(open_http_files(subject.base_dir, subject.tftp_dir, public_only=False))
+            listener = stack.enter_context(http_server.open_listener("127.0.0.1", _HTTP_PORT))
+            stack.enter_context(http_server.serve_files(listener, files.open, log))
         with open(join(tftp, "boottest.ipxe"), "w", encoding="ascii") as file:
-            file.write(_script(route))
-        chosen = machine.prepare_uefi(join(directory, "disk")) if route.uefi else Bios()
-        yield BootSite(NetworkBoot("boottest.ipxe", tftp), chosen, servers)
+            file.write(_make_script(route))
+        firmware = machine.prepare_uefi(join(directory, "disk")) if route.uefi else Bios()
+        yield BootServers(NetworkBoot("boottest.ipxe", tftp), firmware, servers)
 
 
-def _script(route: BootRoute) -> str:
+def _make_script(route: BootRoute) -> str:
     subject = route.subject
-    http = f"http://{HOST}"
+    http = f"http://{HOST_ADDRESS}"
     script = BootScript(
         name=subject.name,
         transport=route.transport,
-        base=f"{http}/" if route.fetch == "http" else f"tftp://{HOST}/",
-        http=http if route.fetch == "http" or route.transport in WHOLE_IMAGE_TRANSPORTS else "",
+        base_url=f"{http}/" if route.fetch == "http" else f"tftp://{HOST_ADDRESS}/",
+        http_url=http if route.fetch == "http" or route.transport in WHOLE_IMAGE_TRANSPORTS else "",
         # Script and report belong to the test: a site's servers do not have them.
-        report=f"tftp://{HOST}/report.img",
+        report_url=f"tftp://{HOST_ADDRESS}/report.img",
         extra=route.extra,
     )
     if route.through_menu:
         return script.through_menu()
     add_on = [ADD_ON] if os.path.isfile(join(subject.tftp_dir, "ltsp", ADD_ON)) else []
-    return script.direct(
+    return script.boot_version(
         version=subject.version,
         image=subject.image,
         root=_root_url(route),
@@ -148,14 +148,14 @@ def _script(route: BootRoute) -> str:
 def _root_url(route: BootRoute) -> str:
     """The root's URL, as the menu builds it from transport and image."""
     subject = route.subject
-    below = subject.image.removeprefix(f"{_IMAGES}/")
+    path_in_images = subject.image.removeprefix(f"{_IMAGES_DIRECTORY}/")
     match route.transport:
         case "nfs":
-            return f"nfs://{HOST}{join(subject.base_dir, _IMAGES)}!{below}"
+            return f"nfs://{HOST_ADDRESS}{join(subject.base_dir, _IMAGES_DIRECTORY)}!{path_in_images}"
         case "nbd":
-            return f"nbd://{HOST}/{below}"
+            return f"nbd://{HOST_ADDRESS}/{path_in_images}"
         case "http":
-            return f"http://{HOST}/{subject.image}"
+            return f"http://{HOST_ADDRESS}/{subject.image}"
         case _:
             return "file:/image.img"
 
@@ -171,7 +171,7 @@ def enter_private_network() -> Iterator[None]:
         yield
 
 
-PORT = 10809
+NBD_PORT = 10809
 """The port assigned by IANA, and the default of clients."""
 
 
@@ -182,7 +182,7 @@ def nbdkit_arguments(image: str) -> list[str]:
         "--foreground",
         "--read-only",
         *("--ipaddr", "127.0.0.1"),
-        *("--port", str(PORT)),
+        *("--port", str(NBD_PORT)),
         "file",
         # With the key, a path may contain any character. nbdkit(1), "Magic parameters"
         f"file={image}",
@@ -195,5 +195,5 @@ def serve_nbd(image: str) -> Iterator[ServerProcess]:
 
     Raises LtspError if nbdkit is missing or does not start to serve.
     """
-    with start_server(nbdkit_arguments(image), PORT, package="nbdkit") as server:
+    with start_server(nbdkit_arguments(image), NBD_PORT, package="nbdkit") as server:
         yield server

@@ -10,7 +10,7 @@ from typing import Any, Self
 from ltsp.boottest.console import BootProblem, BootStage, Console
 from ltsp.errors import FormatError
 
-_OVERLAY = ("ltsp", "overlay")
+_CLIENT_OVERLAY = ("ltsp", "overlay")
 """Source and type of the root that the client's initrd mounts."""
 
 
@@ -39,7 +39,7 @@ class GuestReport:
         try:
             record = json.loads(text)
             # A name that is missing or unknown is a KeyError.
-            fields = {name: _check_type(record[name], _FIELDS[name]) for name in {*record, *_FIELDS}}
+            fields = {name: _check_type(record[name], _FIELD_TYPES[name]) for name in {*record, *_FIELD_TYPES}}
             received = {name: int(_check_type(count, int)) for name, count in fields["received"].items()}
             failed = tuple(str(_check_type(unit, str)) for unit in fields["failed"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -49,7 +49,7 @@ class GuestReport:
         return cls(**{**fields, "received": received, "failed": failed})
 
 
-_FIELDS: dict[str, type] = {
+_FIELD_TYPES: dict[str, type] = {
     "source": str,
     "fstype": str,
     "root": str,
@@ -86,22 +86,22 @@ class Verdict:
 
     @classmethod
     def of(
-        cls, console: Console, ending: str, image: str = "", servers: Mapping[str, tuple[str, ...]] | None = None
+        cls, console: Console, stop_reason: str, image: str = "", servers: Mapping[str, tuple[str, ...]] | None = None
     ) -> Self:
-        """The verdict on a console. `ending` says why reading stopped: `not finished after 180 seconds`.
+        """The verdict on a console. `stop_reason` says why reading stopped: `not finished after 180 seconds`.
 
         `image` is what the client should have booted, as in ltsp.image=; empty for any.
         """
         guest = None
         try:
             guest = GuestReport.parse(console.report) if console.report is not None else None
-            trouble = _find_guest_problem(guest, image) if guest else _find_console_problem(console, ending)
+            problem = _find_guest_problem(guest, image) if guest else _find_console_problem(console, stop_reason)
         except FormatError as error:
-            trouble = BootProblem(error.message, error.hint)
+            problem = BootProblem(error.message, error.hint)
         return cls(
-            passed=trouble is None,
-            cause=trouble.cause if trouble else "",
-            remedy=trouble.remedy if trouble else "",
+            passed=problem is None,
+            cause=problem.cause if problem else "",
+            remedy=problem.remedy if problem else "",
             stage=console.stage,
             seconds=dict(console.seconds),
             guest=guest,
@@ -132,7 +132,7 @@ class Verdict:
         }
 
 
-def server_lines(verdict: Verdict) -> Iterator[str]:
+def format_server_logs(verdict: Verdict) -> Iterator[str]:
     """The logs of the servers, for people."""
     for name, lines in verdict.servers.items():
         if lines:
@@ -141,7 +141,7 @@ def server_lines(verdict: Verdict) -> Iterator[str]:
 
 
 def _find_guest_problem(guest: GuestReport, image: str) -> BootProblem | None:
-    if (guest.source, guest.fstype) != _OVERLAY:
+    if (guest.source, guest.fstype) != _CLIENT_OVERLAY:
         return BootProblem(
             f"the root is {guest.fstype} from {guest.source}, not the client's overlay",
             "boot with rdinit=/ltsp/init, or check what the image's own initrd did",
@@ -160,10 +160,10 @@ def _find_guest_problem(guest: GuestReport, image: str) -> BootProblem | None:
     return None
 
 
-def _find_console_problem(console: Console, ending: str) -> BootProblem:
-    found = console.trouble
+def _find_console_problem(console: Console, stop_reason: str) -> BootProblem:
+    found = console.problem
     if found is None:
-        cause = f"{ending}; last stage: {console.stage.value}"
+        cause = f"{stop_reason}; last stage: {console.stage.value}"
         found = BootProblem(cause, "see the console's last lines, or allow more time with --timeout")
     if console.clue:
         # What went wrong first explains the rest.

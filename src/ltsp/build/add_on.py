@@ -12,10 +12,10 @@ from os.path import dirname, join
 from ltsp.build.add_on_sources import (
     ServerFacts,
     Warn,
-    account_files,
     read_image_accounts,
-    read_server,
+    read_server_facts,
     read_site_files,
+    to_account_files,
 )
 from ltsp.cpio import newc
 from ltsp.errors import ConfError, LockHeld, LtspError
@@ -29,24 +29,24 @@ from ltsp.publish.paths import PUBLIC_MODE
 from ltsp.publish.store import Store
 from ltsp.report.report import Report
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.client_sections import ClientSettings, client_settings, ignored_key_warnings
+from ltsp.settings.client_sections import ClientSettings, ignored_key_warnings, read_client_settings
 from ltsp.settings.conf import Conf
-from ltsp.settings.conf_text import REMEDY
+from ltsp.settings.conf_text import SHELL_CODE_HINT
 from ltsp.settings.naming import ADD_ON
 from ltsp.transform.account_merge import (
     AccountFiles,
     MergedAccounts,
-    PeopleChoice,
+    UserSelection,
     list_accounts,
-    list_people,
+    list_users,
     merge_accounts,
 )
 from ltsp.tree.name import printable
 
-_WAIT = 60.0
+_LOCK_TIMEOUT = 60.0
 """Seconds to wait for another run, which takes a few."""
 _DIRECTORY_MODE = 0o755
-_DIGITS = 4
+_SECTION_NUMBER_WIDTH = 4
 """Width of section numbers: shells sort them as text."""
 _MERGE_KEYS = frozenset({"PWMERGE_SUR", "PWMERGE_SGR"})
 
@@ -93,7 +93,7 @@ def make_add_on(ltsp: LtspOptions, conf: Conf, warn: Warn, system: str) -> tuple
 
     Raises what `initrd` raises.
     """
-    settings = client_settings(conf)
+    settings = read_client_settings(conf)
     layers = (settings.common, *settings.sections)
     for warning in (*settings.warnings, *ignored_key_warnings(layers)):
         warn(printable(warning))
@@ -117,66 +117,66 @@ def _make_layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, warn: 
     Raises ConfError with all faults of ltsp.conf.
     """
     conf_dir = dirname(conf.path) or "."
-    here = read_server(system, conf_dir)
+    server = read_server_facts(system, conf_dir)
     shared = settings.common.settings
     faults = list(settings.faults)
-    choice = _account_choice(settings, faults, warn)
+    selection = _parse_user_selection(settings, faults, warn)
     found = read_image_accounts(Store(ltsp.base_dir, ltsp.tftp_dir), ltsp.base_dir, warn)
-    merged = list(_merge_accounts(here.accounts, choice, found, warn))
-    accounts = _collect_accounts(here, [facts for _, facts, _ in merged])
-    logs_in = any("AUTOLOGIN" in each.settings for each in (settings.common, *settings.sections))
+    merged = list(_merge_accounts(server.accounts, selection, found, warn))
+    accounts = _collect_accounts(server, [facts for _, facts, _ in merged])
+    has_autologin = any("AUTOLOGIN" in each.settings for each in (settings.common, *settings.sections))
     warnings: list[str] = []
-    base = build_common_layer(shared, accounts, faults, warnings, logs_in=logs_in)
-    of_site = read_site_files(conf.path, system, warn)
+    base = build_common_layer(shared, accounts, faults, warnings, has_autologin=has_autologin)
+    site_files = read_site_files(conf.path, system, warn)
     made = [
         AddOnLayer(
             "common",
             settings.common.title,
             settings.common.where,
-            replace(base, files={**of_site, **base.files}),
+            replace(base, files={**site_files, **base.files}),
         )
     ]
     for name, facts, each in merged:
-        of_image = build_image_layer(facts, each.files, each.locked, logs_in=logs_in)
-        made += [] if of_image.is_empty else [AddOnLayer(f"image/{name}", name, name, of_image)]
-    width = max(_DIGITS, len(str(len(settings.sections))))
+        image_layer = build_image_layer(facts, each.files, each.accounts_to_lock, has_autologin=has_autologin)
+        made += [] if image_layer.is_empty else [AddOnLayer(f"image/{name}", name, name, image_layer)]
+    width = max(_SECTION_NUMBER_WIDTH, len(str(len(settings.sections))))
     number = 0
     for section in settings.sections:
-        own = build_section_layer(section.settings, shared, section.match, accounts, faults, warnings)
-        if not own.is_empty:
+        section_layer = build_section_layer(section.settings, shared, section.match, accounts, faults, warnings)
+        if not section_layer.is_empty:
             number += 1
-            made.append(AddOnLayer(f"section/{number:0{width}}", section.title, section.where, own))
+            made.append(AddOnLayer(f"section/{number:0{width}}", section.title, section.where, section_layer))
     if faults:
         raise ConfError(
             "; ".join(map(printable, dict.fromkeys(faults))),
-            f"{REMEDY}; ltsp.img was not changed",
+            f"{SHELL_CODE_HINT}; ltsp.img was not changed",
         )
     for warning in dict.fromkeys(warnings):
         warn(printable(warning))
     return made
 
 
-def _collect_accounts(here: ServerFacts, every: list[ImageAccountFacts]) -> Accounts:
+def _collect_accounts(server: ServerFacts, every: list[ImageAccountFacts]) -> Accounts:
     """The accounts that may get a password on clients."""
-    of_images = [account_files(facts) for facts in every]
-    people = list_people(here.accounts).union(*map(list_people, of_images))
-    others = {"root"}.union(*(list_accounts(each.passwd) for each in of_images)) - people
-    return Accounts(people, frozenset(others), here.key)
+    image_accounts = [to_account_files(facts) for facts in every]
+    people = list_users(server.accounts).union(*map(list_users, image_accounts))
+    others = {"root"}.union(*(list_accounts(each.passwd) for each in image_accounts)) - people
+    return Accounts(people, frozenset(others), server.machine_id)
 
 
 def _merge_accounts(
-    accounts: AccountFiles, choice: PeopleChoice, found: Iterable[tuple[str, ImageAccountFacts]], warn: Warn
+    accounts: AccountFiles, selection: UserSelection, found: Iterable[tuple[str, ImageAccountFacts]], warn: Warn
 ) -> Iterator[tuple[str, ImageAccountFacts, MergedAccounts]]:
     for name, facts in found:
-        merged = merge_accounts(accounts, account_files(facts), choice)
+        merged = merge_accounts(accounts, to_account_files(facts), selection)
         for conflict in merged.conflicts:
             warn(f"accounts in {name}: {printable(conflict)}")
-        if merged.locked:
+        if merged.accounts_to_lock:
             warn(f"{name} keeps its own passwords; accounts added from the server are locked there")
         yield name, facts, merged
 
 
-def _account_choice(settings: ClientSettings, faults: list[str], warn: Warn) -> PeopleChoice:
+def _parse_user_selection(settings: ClientSettings, faults: list[str], warn: Warn) -> UserSelection:
     """The users that PWMERGE_x selects. Accounts are merged per image, so it cannot differ among clients."""
     for section in settings.sections:
         for key in _MERGE_KEYS & section.settings.keys():
@@ -192,7 +192,7 @@ def _account_choice(settings: ClientSettings, faults: list[str], warn: Warn) -> 
             faults.append(f"{setting.where}: {key} {fault}")
         else:
             texts[key] = setting.value
-    return PeopleChoice(texts.get("PWMERGE_SUR", ""), texts.get("PWMERGE_SGR", ""))
+    return UserSelection(texts.get("PWMERGE_SUR", ""), texts.get("PWMERGE_SGR", ""))
 
 
 def read_add_on(path: str) -> bytes:
@@ -215,7 +215,7 @@ def lock_add_on(path: str, tftp_dir: str) -> Iterator[None]:
         with translate_os_errors("write", ADD_ON, dirname(path)):
             files.make_directories(dirname(path), _DIRECTORY_MODE)
             try:
-                locked.enter_context(locks.hold_exclusive(join(dirname(path), f".{ADD_ON}.lock"), _WAIT))
+                locked.enter_context(locks.hold_exclusive(join(dirname(path), f".{ADD_ON}.lock"), _LOCK_TIMEOUT))
             except locks.LockBusy:
                 raise LockHeld("another `ltsp initrd` is running", "try again when it is done") from None
         yield
@@ -223,4 +223,4 @@ def lock_add_on(path: str, tftp_dir: str) -> Iterator[None]:
 
 def write_add_on(path: str, archive: bytes) -> None:
     with translate_os_errors("write", ADD_ON, dirname(path)):
-        files.replace(path, archive, PUBLIC_MODE)
+        files.replace_file(path, archive, PUBLIC_MODE)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from os.path import join
 
 from ltsp.errors import LtspError
-from ltsp.initrd.site.image_layer import INSPECTED_PATHS, LIMIT_FILES, SESSION_DIRECTORIES, ImageAccountFacts
+from ltsp.initrd.site.image_layer import INSPECTED_PATHS, LOGIN_DEFS_FILES, SESSION_PREFIXES, ImageAccountFacts
 from ltsp.publish.state import ForeignImage, ImageState
 from ltsp.publish.store import Store
 from ltsp.report import units
@@ -25,19 +25,19 @@ from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File, Metadata, Node, Symlink
 from ltsp.tree.selection import Inclusion, Selection, select_all
 
-_DIRECTORY = "etc/ltsp"
+_SITE_DIRECTORY = "etc/ltsp"
 """Whose files go to clients. ltsp-initrd(8)"""
-MOST_BYTES = 32 << 20
+MAX_SITE_FILES_SIZE = 32 << 20
 """Of all files: each client holds them in memory, twice while it boots."""
-MOST_NODES = 1000
+MAX_SITE_FILES = 1000
 """Files, directories and links."""
-_MOST_NAMED = 3
+_MAX_SHOWN_FILES = 3
 """How many of the largest files are named."""
-_OF_THE_SERVER = ("ltsp.conf", "image.")
+_SERVER_ONLY_PREFIXES = ("ltsp.conf", "image.")
 """Prefixes of names that stay on the server: settings, copies of them, lists for building images."""
-_OURS = frozenset({"pre-init", "post-init", "autologin", "relogin"})
+_RESERVED_NAMES = frozenset({"pre-init", "post-init", "autologin", "relogin"})
 """Names in that directory that ltsp itself writes on clients."""
-_ACCOUNTS = ("passwd", "group")
+_ACCOUNT_FILES = ("passwd", "group")
 """Next to ltsp.conf, these replace the server's own: accounts of a directory service, listed by getent(1)."""
 
 Warn = Callable[[str], None]
@@ -53,15 +53,17 @@ class ServerFacts:
     """The server's machine-id(5), which no other machine has."""
 
 
-def read_server(system: str, conf_dir: str) -> ServerFacts:
+def read_server_facts(system: str, conf_dir: str) -> ServerFacts:
     """`system` is the root directory of the server; `conf_dir` the directory of ltsp.conf.
 
     Raises LtspError if its accounts cannot be read.
     """
-    texts = {name: _read_bytes(join(conf_dir, name)) or _read_bytes(join(system, "etc", name)) for name in _ACCOUNTS}
-    limits = IdRanges.parse(_read_bytes(join(system, path)) for path in LIMIT_FILES)
+    texts = {
+        name: _read_bytes(join(conf_dir, name)) or _read_bytes(join(system, "etc", name)) for name in _ACCOUNT_FILES
+    }
+    id_ranges = IdRanges.parse(_read_bytes(join(system, path)) for path in LOGIN_DEFS_FILES)
     return ServerFacts(
-        AccountFiles(texts["passwd"], texts["group"], limits=limits), _read_bytes(join(system, "etc/machine-id"))
+        AccountFiles(texts["passwd"], texts["group"], id_ranges=id_ranges), _read_bytes(join(system, "etc/machine-id"))
     )
 
 
@@ -82,15 +84,15 @@ def read_site_files(conf: str, system: str, warn: Warn) -> dict[str, Node]:
 
     Raises LtspError if there are too many or too large files.
     """
-    directory, own = os.path.split(conf)
-    if not _is_same(directory or ".", join(system, _DIRECTORY)):
+    directory, conf_name = os.path.split(conf)
+    if not _is_same_file(directory or ".", join(system, _SITE_DIRECTORY)):
         return {}
 
-    def chosen(path: str, is_directory: bool) -> Inclusion:
-        return Inclusion.NOTHING if path.startswith(own) else _select_for_clients(path, is_directory)
+    def select(path: str, is_directory: bool) -> Inclusion:
+        return Inclusion.NOTHING if path.startswith(conf_name) else _select_for_clients(path, is_directory)
 
     nodes: dict[str, Node] = {}
-    with DirectorySource("site", directory, directory).open(chosen, Faults()) as tree:
+    with DirectorySource("site", directory, directory).open(select, Faults()) as tree:
         if reason := _refusal_reason("", tree.root):
             warn(f"nothing in {printable(directory)} is copied to clients: {reason}")
             return {}
@@ -105,21 +107,21 @@ def read_site_files(conf: str, system: str, warn: Warn) -> dict[str, Node]:
                 continue
             nodes[path] = node
         _check_size_limits(nodes, directory)
-        return {f"{_DIRECTORY}/{path}": _normalize_node(node, path) for path, node in nodes.items()}
+        return {f"{_SITE_DIRECTORY}/{path}": _normalize_node(node, path) for path, node in nodes.items()}
 
 
 def list_site_files(files: Mapping[str, Node]) -> list[str]:
     """The site's own files of a layer, by path in /etc/ltsp."""
-    inside = f"{_DIRECTORY}/"
-    below = {path.removeprefix(inside): node for path, node in files.items() if path.startswith(inside)}
+    inside = f"{_SITE_DIRECTORY}/"
+    site_files = {path.removeprefix(inside): node for path, node in files.items() if path.startswith(inside)}
     return [
         path
-        for path, node in sorted(below.items())
-        if path.partition("/")[0] not in _OURS and not isinstance(node, Directory)
+        for path, node in sorted(site_files.items())
+        if path.partition("/")[0] not in _RESERVED_NAMES and not isinstance(node, Directory)
     ]
 
 
-def _is_same(path: str, other: str) -> bool:
+def _is_same_file(path: str, other: str) -> bool:
     try:
         return os.path.samefile(path, other)
     except OSError:
@@ -129,14 +131,14 @@ def _is_same(path: str, other: str) -> bool:
 def _check_size_limits(nodes: Mapping[str, Node], directory: str) -> None:
     """Raises LtspError."""
     sizes = {path: node.content.size for path, node in nodes.items() if isinstance(node, File)}
-    if len(nodes) <= MOST_NODES and sum(sizes.values()) <= MOST_BYTES:
+    if len(nodes) <= MAX_SITE_FILES and sum(sizes.values()) <= MAX_SITE_FILES_SIZE:
         return
-    locked = f"{units.plural(len(nodes), 'file')} with {units.size(sum(sizes.values()))}"
-    largest = sorted(sizes, key=lambda path: -sizes[path])[:_MOST_NAMED]
-    largest_names = ", ".join(f"{printable(path)} ({units.size(sizes[path])})" for path in largest)
+    amount = f"{units.format_count(len(nodes), 'file')} with {units.format_size(sum(sizes.values()))}"
+    largest = sorted(sizes, key=lambda path: -sizes[path])[:_MAX_SHOWN_FILES]
+    largest_names = ", ".join(f"{printable(path)} ({units.format_size(sizes[path])})" for path in largest)
     raise LtspError(
-        f"{printable(directory)} has {locked} for clients, which hold them in memory: the limit is {MOST_NODES} "
-        f"files and {units.size(MOST_BYTES)}; the largest: {largest_names}",
+        f"{printable(directory)} has {amount} for clients, which hold them in memory: the limit is {MAX_SITE_FILES} "
+        f"files and {units.format_size(MAX_SITE_FILES_SIZE)}; the largest: {largest_names}",
         "move files that clients do not need elsewhere, or chmod o-r them",
     )
 
@@ -144,7 +146,7 @@ def _check_size_limits(nodes: Mapping[str, Node], directory: str) -> None:
 def _select_for_clients(path: str, _directory: bool) -> Inclusion:
     first = path.partition("/")[0]
     name = path.rpartition("/")[2]
-    if first.startswith(_OF_THE_SERVER) or first in _OURS or first in _ACCOUNTS:
+    if first.startswith(_SERVER_ONLY_PREFIXES) or first in _RESERVED_NAMES or first in _ACCOUNT_FILES:
         return Inclusion.NOTHING
     return Inclusion.NOTHING if name.startswith(".") or name.endswith("~") else Inclusion.ALL
 
@@ -174,7 +176,7 @@ def _normalize_node(node: Node, path: str) -> Node:
         case Directory():
             return Directory(metadata, {})
         case File():
-            return File(metadata, Bytes(read_small_file(node, f"{_DIRECTORY}/{path}", MOST_BYTES)))
+            return File(metadata, Bytes(read_small_file(node, f"{_SITE_DIRECTORY}/{path}", MAX_SITE_FILES_SIZE)))
         case Symlink(target=target):
             return Symlink(Metadata(0o777), target)
         case _:
@@ -186,17 +188,17 @@ def read_image_accounts(store: Store, base_dir: str, warn: Warn) -> Iterator[tup
     for name in store.names():
         try:
             with ExitStack() as opened:
-                source, take = _find_root(store.state(name), base_dir, opened)
+                source, selection = _find_root_source(store.state(name), base_dir, opened)
                 if source is None:
                     continue
-                facts = ImageAccountFacts.of(opened.enter_context(source.open(take, Faults())))
+                facts = ImageAccountFacts.of(opened.enter_context(source.open(selection, Faults())))
         except LtspError as error:
             warn(f"the server's accounts are not merged into those of {name}: {error.message}")
             continue
         yield name, facts
 
 
-def _find_root(state: ImageState, base_dir: str, keep: ExitStack) -> tuple[Source | None, Selection]:
+def _find_root_source(state: ImageState, base_dir: str, keep: ExitStack) -> tuple[Source | None, Selection]:
     """The root file system of clients: the image of that name, else the directory.
 
     Raises LtspError if a foreign NAME.img cannot be read.
@@ -216,15 +218,15 @@ def _select_inspected_files(path: str, _directory: bool) -> Inclusion:
     """Only a few of a chroot's hundred thousand files are needed."""
     inside = f"{path}/"
     wanted = any(f"{each}/".startswith(inside) for each in INSPECTED_PATHS)
-    return Inclusion.ALL if wanted or inside.startswith(SESSION_DIRECTORIES) else Inclusion.NOTHING
+    return Inclusion.ALL if wanted or inside.startswith(SESSION_PREFIXES) else Inclusion.NOTHING
 
 
-def account_files(facts: ImageAccountFacts) -> AccountFiles:
+def to_account_files(facts: ImageAccountFacts) -> AccountFiles:
     texts: Mapping[str, bytes] = facts.texts
     return AccountFiles(
         texts.get("etc/passwd", b""),
         texts.get("etc/group", b""),
         texts.get("etc/shadow"),
         texts.get("etc/gshadow"),
-        IdRanges.parse(texts[path] for path in LIMIT_FILES if path in texts),
+        IdRanges.parse(texts[path] for path in LOGIN_DEFS_FILES if path in texts),
     )

@@ -19,11 +19,11 @@ from ltsp.settings.conf import Conf
 from ltsp.settings.naming import ADD_ON, MENU
 from ltsp.settings.version_options import VersionedOptions
 
-_SEVERITY = (0, 3, 75, 1, 2)
+_STATUSES_BY_SEVERITY = (0, 3, 75, 1, 2)
 """Exit statuses, the worst last."""
 
 
-def run_each(arguments: Sequence[str], report: Report, do: Callable[[str], int]) -> int:
+def run_each(arguments: Sequence[str], report: Report, action: Callable[[str], int]) -> int:
     """Process each argument, report each failure, and return the worst exit status.
 
     With a single argument, its error is raised instead.
@@ -31,14 +31,14 @@ def run_each(arguments: Sequence[str], report: Report, do: Callable[[str], int])
     worst = 0
     for argument in arguments:
         try:
-            status = do(argument)
+            status = action(argument)
         except Exception as error:  # an internal error with one image does not concern the others
             if len(arguments) == 1:
                 raise
             failure = to_ltsp_error(error)
             report.failure(failure)
             status = failure.exit_status
-        worst = max(worst, status, key=_SEVERITY.index)
+        worst = max(worst, status, key=_STATUSES_BY_SEVERITY.index)
     return worst
 
 
@@ -54,7 +54,7 @@ def update_after_publish(ltsp: LtspOptions, conf: Conf, options: VersionedOption
         update_menu(ltsp, report)
 
 
-def clean_up_deleted_images(ltsp: LtspOptions, keep: Retention, report: Report) -> None:
+def clean_up_deleted_images(ltsp: LtspOptions, retention: Retention, report: Report) -> None:
     """Stop offering images whose NAME.img was deleted by hand, and remove their versions as retention says."""
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     for name in store.names():
@@ -62,17 +62,17 @@ def clean_up_deleted_images(ltsp: LtspOptions, keep: Retention, report: Report) 
             continue
         try:
             with store.locked(name) as locked:
-                collected = locked.remove_deleted(keep)
-                left = locked.state()
+                removed = locked.remove_deleted_image(retention)
+                remaining = locked.state()
         except LockHeld:
             continue  # the process that holds the lock does it
         except LtspError as error:
             report.warn(f"{name}.img was deleted by hand, but its versions cannot be removed: {error}")
             continue
-        for line in removed_version_lines(collected):
+        for line in removed_version_lines(removed):
             report.note(f"{name}: {line}")
-        if left.versions:
-            report.warn(deleted_image_warning(left))
+        if remaining.versions:
+            report.warn(deleted_image_warning(remaining))
         else:
             report.note(f"{name}.img was deleted by hand; its remaining files have been removed")
 

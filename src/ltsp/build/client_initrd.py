@@ -10,7 +10,7 @@ from typing import Self
 
 from ltsp.boot.distribution import detect_distribution
 from ltsp.boot.kernel import Kernel
-from ltsp.boot.kernel_codecs import initrd_codec, kernel_options, readable_codecs
+from ltsp.boot.kernel_codecs import choose_initrd_codec, find_squashfs_codecs, read_kernel_options
 from ltsp.boot.preflight import PreflightFacts, PreflightProblem, Severity, check_no_errors, find_problems
 from ltsp.cpio import compression, newc
 from ltsp.errors import LtspError, UsageError
@@ -20,7 +20,7 @@ from ltsp.initrd.drivers import find_blocked_drivers, find_network_drivers
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.program_file import ServerPrograms
 from ltsp.publish.manifest import KernelFacts
-from ltsp.publish.paths import CLIENT, INITRD, KERNEL, NBD
+from ltsp.publish.paths import CLIENT_INITRD, DISTRO_INITRD, KERNEL, NBD_INITRD
 from ltsp.publish.version import Version
 from ltsp.report.report import Report
 from ltsp.settings.image_options import ImageOptions, KernelOptions
@@ -69,22 +69,22 @@ class ClientBootFiles:
     notes: tuple[str, ...] = ()
     """What the initrd lacks."""
 
-    def with_kernel(self, kernel: Kernel | None) -> dict[str, Content]:
+    def collect_files(self, kernel: Kernel | None) -> dict[str, Content]:
         """All files that the clients of a version load, by name."""
         if kernel is None:
             return dict(self.files)
-        initrds = {INITRD: self._append_client_initrd(kernel.initrd)} if kernel.initrd else {}
+        initrds = {DISTRO_INITRD: self._append_client_initrd(kernel.initrd)} if kernel.initrd else {}
         return {KERNEL: kernel.kernel, **initrds, **self.files}
 
     def _append_client_initrd(self, initrd: Content) -> Content:
         """The distribution's initrd followed by the clients' own: for CLIENT_INITRD=distro, and for older menus, which
         name no other file.
         """
-        ours = self.files.get(CLIENT)
-        if ours is None:
+        client_initrd = self.files.get(CLIENT_INITRD)
+        if client_initrd is None:
             return initrd
         # Archives begin at multiples of 4 (initramfs-buffer-format.rst of the kernel), and lz4 ends with a size of 0.
-        return ConcatContent((initrd, Bytes(bytes(4 + -initrd.size % 4)), ours))
+        return ConcatContent((initrd, Bytes(bytes(4 + -initrd.size % 4)), client_initrd))
 
     def report_to(self, report: Report) -> None:
         for warning in self.warnings:
@@ -94,30 +94,32 @@ class ClientBootFiles:
 
 
 def make_client_initrd(
-    tree: Tree, kernel: Kernel | None, codec: str, name: str, wanted: ClientInitrdRequest, before: Version | None
+    tree: Tree, kernel: Kernel | None, codec: str, name: str, request: ClientInitrdRequest, previous: Version | None
 ) -> ClientBootFiles:
-    """Make it for the kernel of the image `name`; `codec` is the compression of the image, empty if unknown.
+    """Make it for the kernel of the image `name`; `image_codec` is the compression of the image, empty if unknown.
 
-    It is copied from the version `before` if it would be the same.
+    It is copied from the version `previous` if it would be the same.
 
-    Raises LtspError if no client could boot the image, unless `wanted` allows that.
+    Raises LtspError if no client could boot the image, unless `request` allows that.
     """
     if kernel is None:
         return ClientBootFiles()
     try:
         return _make_initrds(
-            tree, kernel.version or _sole_modules_version(tree, kernel.path), codec, name, wanted, before
+            tree, kernel.version or _find_only_modules_version(tree, kernel.path), codec, name, request, previous
         )
     except LtspError as error:
-        if wanted.must_boot:
+        if request.must_boot:
             if _NO_PREFLIGHT not in error.hint:
                 error.hint = "; or ".join(filter(None, (error.hint, f"publish it anyway with {_NO_PREFLIGHT}")))
             raise
-        left = "" if kernel.initrd else f", and /{printable(kernel.path)} has none of its own: no client can boot it"
-        return ClientBootFiles(warnings=(f"{error.message}; published without the clients' initrd{left}",))
+        consequence = (
+            "" if kernel.initrd else f", and /{printable(kernel.path)} has none of its own: no client can boot it"
+        )
+        return ClientBootFiles(warnings=(f"{error.message}; published without the clients' initrd{consequence}",))
 
 
-def _sole_modules_version(tree: Tree, path: str) -> str:
+def _find_only_modules_version(tree: Tree, path: str) -> str:
     """The version of a kernel that does not contain it, in an image with modules for a single version.
 
     A directory without modules.dep does not count: it may keep vendors' modules for an earlier kernel.
@@ -125,8 +127,8 @@ def _sole_modules_version(tree: Tree, path: str) -> str:
     Raises LtspError if there are modules for several versions, or for none.
     """
     directory = tree.follow("lib/modules")
-    every = directory.entries if isinstance(directory, Directory) else ()
-    versions = [name for name in every if tree.follow(f"lib/modules/{name}/modules.dep") is not None]
+    names = directory.entries if isinstance(directory, Directory) else ()
+    versions = [name for name in names if tree.follow(f"lib/modules/{name}/modules.dep") is not None]
     if len(versions) != 1:
         raise LtspError(
             f"cannot determine the kernel version of /{printable(path)}, so its modules are unknown",
@@ -136,53 +138,59 @@ def _sole_modules_version(tree: Tree, path: str) -> str:
 
 
 def _make_initrds(
-    tree: Tree, version: str, codec: str, name: str, wanted: ClientInitrdRequest, before: Version | None
+    tree: Tree, version: str, codec: str, name: str, request: ClientInitrdRequest, previous: Version | None
 ) -> ClientBootFiles:
     modules = KernelModules.read(tree, version)
     facts = PreflightFacts(
         version=version,
         modules=modules.names,
-        network=find_network_drivers(modules),
+        network_drivers=find_network_drivers(modules),
         blocked_drivers=find_blocked_drivers(modules),
-        chosen=wanted.drivers,
-        options=kernel_options(tree, version),
-        codec=codec,
-        codecs=readable_codecs(tree, version) if codec else None,
+        chosen_drivers=request.drivers,
+        kernel_options=read_kernel_options(tree, version),
+        image_codec=codec,
+        kernel_codecs=find_squashfs_codecs(tree, version) if codec else None,
         has_nbd_client=True,  # build_client_tree reports that
         distribution=detect_distribution(tree),
     )
-    lacks = find_problems(facts)
-    if wanted.must_boot:
-        check_no_errors(lacks, name)
-    options = ClientOptions(wanted.drivers, file_systems=wanted.file_systems, busybox=wanted.busybox)
-    made = build_client_tree(tree, modules, options, ServerPrograms(read_server_file))
-    packing = initrd_codec(tree, version)
-    files = {CLIENT: _compress_archive(made.tree, packing, _previous_archive(before, CLIENT), made.present)}
-    if made.nbd is not None:
-        files[NBD] = _compress_archive(made.nbd, packing, _previous_archive(before, NBD))
-    return ClientBootFiles(files, tuple(_preflight_warnings(lacks)), made.warnings)
+    problems = find_problems(facts)
+    if request.must_boot:
+        check_no_errors(problems, name)
+    options = ClientOptions(request.drivers, file_systems=request.file_systems, busybox=request.busybox)
+    trees = build_client_tree(tree, modules, options, ServerPrograms(read_server_file))
+    archive_codec = choose_initrd_codec(tree, version)
+    files = {
+        CLIENT_INITRD: _compress_archive(
+            trees.tree, archive_codec, _read_previous_archive(previous, CLIENT_INITRD), trees.existing_directories
+        )
+    }
+    if trees.nbd is not None:
+        files[NBD_INITRD] = _compress_archive(trees.nbd, archive_codec, _read_previous_archive(previous, NBD_INITRD))
+    return ClientBootFiles(files, tuple(_format_preflight_warnings(problems)), trees.warnings)
 
 
-def _compress_archive(tree: Tree, codec: str, known: bytes | None, present: Collection[str] = ()) -> Content:
+def _compress_archive(
+    tree: Tree, codec: str, previous_archive: bytes | None, existing_directories: Collection[str] = ()
+) -> Content:
     file = io.BytesIO()
-    newc.write_archive(tree, file, present)
+    newc.write_archive(tree, file, existing_directories)
     archive = file.getvalue()
-    if known is not None and compression.matches_archive(known, codec, archive):
-        return Bytes(known)
+    if previous_archive is not None and compression.matches_archive(previous_archive, codec, archive):
+        return Bytes(previous_archive)
     return Bytes(compression.compress(archive, codec))
 
 
-def _previous_archive(before: Version | None, name: str) -> bytes | None:
-    return read_server_file(os.path.abspath(before.file(name))) if before else None
+def _read_previous_archive(previous: Version | None, name: str) -> bytes | None:
+    return read_server_file(os.path.abspath(previous.file(name))) if previous else None
 
 
-def _preflight_warnings(lacks: tuple[PreflightProblem, ...]) -> Iterator[str]:
+def _format_preflight_warnings(problems: tuple[PreflightProblem, ...]) -> Iterator[str]:
     """Errors too: with --no-preflight they are warnings."""
-    for lack in sorted(lacks, key=lambda each: each.severity is not Severity.ERROR):
-        yield f"{printable(lack.message)}; {printable(lack.hint)}"
+    for problem in sorted(problems, key=lambda each: each.severity is not Severity.ERROR):
+        yield f"{printable(problem.message)}; {printable(problem.hint)}"
 
 
-def manifest_kernel(kernel: Kernel) -> KernelFacts:
+def to_kernel_facts(kernel: Kernel) -> KernelFacts:
     """The kernel as the manifest records it."""
     passed_over = {each.path: each.reason for each in kernel.passed_over}
     return KernelFacts(kernel.path, kernel.version or "", kernel.reason, passed_over)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ltsp.build.prepare import Prepared
+from ltsp.build.prepare import PreparedTree
 from ltsp.errors import LtspError
 from ltsp.host import files
 from ltsp.publish import disk_errors
@@ -17,12 +17,12 @@ from ltsp.squashfs.estimate import estimate_size
 from ltsp.tree.content import Content
 from ltsp.tree.name import printable
 
-WRITING = "write the image of"
+WRITE_ACTION = "write the image of"
 NOTHING_PUBLISHED = "nothing was published"
 """The action while the free space is watched, and its outcome if the space runs out, for messages."""
-_RESERVE = 8 << 20
+_MAX_RESERVE = 8 << 20
 """Bytes that a build leaves free for everything else on the disk; a hundredth of a small disk."""
-_RESERVED_PART = 100
+_RESERVE_DIVISOR = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,80 +31,81 @@ class SpaceEstimate:
 
     image: int
     """In BASE_DIR."""
-    least: int
+    minimum: int
     """In BASE_DIR, a lower bound."""
     boot: int
     """In TFTP_DIR, for the kernel and initrds, whose sizes are known."""
 
 
-def estimate_space(prepared: Prepared, boot_files: Mapping[str, Content], *, exact: bool) -> SpaceEstimate:
+def estimate_space(prepared: PreparedTree, boot_files: Mapping[str, Content], *, exact: bool) -> SpaceEstimate:
     """`exact`: our writer writes all of the tree, so that there is a lower bound."""
     boot = sum(file.size for file in boot_files.values())
-    guess = estimate_size(prepared.tree, prepared.write_options, other_codec=not exact)
-    return SpaceEstimate(guess.size, guess.least, boot)
+    image_estimate = estimate_size(prepared.tree, prepared.write_options, other_codec=not exact)
+    return SpaceEstimate(image_estimate.size, image_estimate.minimum, boot)
 
 
-def lines(needed: SpaceEstimate, store: Store) -> Iterator[str]:
-    for directory, needs in ((store.base_dir, needed.image), (store.tftp_dir, needed.boot)):
+def format_lines(estimate: SpaceEstimate, store: Store) -> Iterator[str]:
+    for directory, size in ((store.base_dir, estimate.image), (store.tftp_dir, estimate.boot)):
         free = files.free_bytes(directory)
-        yield f"space     about {units.size(needs)} needed in {printable(directory)}, {units.size(free)} free"
+        needed, available = units.format_size(size), units.format_size(free)
+        yield f"space     about {needed} needed in {printable(directory)}, {available} free"
 
 
-def warnings(needed: SpaceEstimate, store: Store) -> Iterator[str]:
+def find_warnings(estimate: SpaceEstimate, store: Store) -> Iterator[str]:
     """If the image may not fit. If it certainly does not, the build is refused."""
     free = files.free_bytes(store.base_dir)
     if (
-        needed.least + _shared_boot_bytes(needed, store)
+        estimate.minimum + _shared_boot_bytes(estimate, store)
         <= free
-        < needed.image + _shared_boot_bytes(needed, store) + _reserved_bytes(store)
+        < estimate.image + _shared_boot_bytes(estimate, store) + _reserved_bytes(store)
     ):
         yield (
-            f"the image may not fit in {printable(store.base_dir)}: about {units.size(needed.image)} needed, "
-            f"{units.size(free)} free; the build stops before the disk is full, and changes nothing then"
+            f"the image may not fit in {printable(store.base_dir)}: about {units.format_size(estimate.image)} needed, "
+            f"{units.format_size(free)} free; the build stops before the disk is full, and changes nothing then"
         )
 
 
-def shortages(needed: SpaceEstimate, store: Store) -> Iterator[str]:
+def find_shortages(estimate: SpaceEstimate, store: Store) -> Iterator[str]:
     """Why a build would be refused."""
-    least = needed.least + _shared_boot_bytes(needed, store)
-    for directory, needs in ((store.base_dir, least), (store.tftp_dir, needed.boot)):
+    minimum = estimate.minimum + _shared_boot_bytes(estimate, store)
+    for directory, size in ((store.base_dir, minimum), (store.tftp_dir, estimate.boot)):
         free = files.free_bytes(directory)
-        if needs > free:
+        if size > free:
             yield (
-                f"a build would be refused: at least {units.size(needs)} needed in {printable(directory)}, "
-                f"{units.size(free)} free"
+                f"a build would be refused: at least {units.format_size(size)} needed in {printable(directory)}, "
+                f"{units.format_size(free)} free"
             )
 
 
-def watch(
-    advance: Callable[[int], None], places: ImagePaths, needed: SpaceEstimate, store: Store
+def watch_free_space(
+    advance: Callable[[int], None], paths: ImagePaths, estimate: SpaceEstimate, store: Store
 ) -> Callable[[int], None]:
     """Wrap `advance` so that the build stops before the disk is full. Raises what `disk_errors.no_space` returns."""
-    reserve = _reserved_bytes(store) + _shared_boot_bytes(needed, store)
+    reserve = _reserved_bytes(store) + _shared_boot_bytes(estimate, store)
 
     def step(count: int) -> None:
         advance(count)
         if files.free_bytes(store.base_dir) < reserve:
-            raise disk_errors.no_space(WRITING, places, store.base_dir, NOTHING_PUBLISHED)
+            raise disk_errors.no_space_error(WRITE_ACTION, paths, store.base_dir, NOTHING_PUBLISHED)
 
     return step
 
 
 @contextmanager
-def blame_full_disk(places: ImagePaths, needed: SpaceEstimate, store: Store) -> Iterator[None]:
+def detect_full_disk(paths: ImagePaths, estimate: SpaceEstimate, store: Store) -> Iterator[None]:
     """Replace the error of another program by `no space` if the disk is full: the program may not say so."""
     try:
         yield
     except LtspError as error:
-        if files.free_bytes(store.base_dir) < _reserved_bytes(store) + _shared_boot_bytes(needed, store):
-            raise disk_errors.no_space(WRITING, places, store.base_dir, NOTHING_PUBLISHED) from error
+        if files.free_bytes(store.base_dir) < _reserved_bytes(store) + _shared_boot_bytes(estimate, store):
+            raise disk_errors.no_space_error(WRITE_ACTION, paths, store.base_dir, NOTHING_PUBLISHED) from error
         raise
 
 
-def _shared_boot_bytes(needed: SpaceEstimate, store: Store) -> int:
+def _shared_boot_bytes(estimate: SpaceEstimate, store: Store) -> int:
     """Bytes of kernel and initrds, if they are on the same disk as the image."""
-    return needed.boot if files.on_same_disk(store.base_dir, store.tftp_dir) else 0
+    return estimate.boot if files.are_on_same_file_system(store.base_dir, store.tftp_dir) else 0
 
 
 def _reserved_bytes(store: Store) -> int:
-    return min(_RESERVE, files.disk_bytes(store.base_dir) // _RESERVED_PART)
+    return min(_MAX_RESERVE, files.file_system_size(store.base_dir) // _RESERVE_DIVISOR)

@@ -2,7 +2,7 @@
 
 Before the image: the PRE_IMAGE_x in the order of their names, then the executables in the order of run-parts(8). If
 one of them mentions LTSP_ROOT, all get a writable view of the source there, and their changes go into the image.
-After the image is published: the POST_IMAGE_x. Each gets LTSP_IMAGE and the other variables of `environment`.
+After the image is published: the POST_IMAGE_x. Each gets LTSP_IMAGE and the other variables of `make_environment`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ltsp.tree.name import decode, encode, printable, sort_names
 
 ROOT_VARIABLE = "LTSP_ROOT"
 _NO_IMAGE = "the image was not made"
-_LARGEST_EXECUTABLE = 64 << 20
+_MAX_EXECUTABLE_SIZE = 64 << 20
 _RUN_PARTS_NAME = re.compile(r"[A-Za-z0-9_-]+")
 """Other names are leftovers of editors and packages. run-parts(8)"""
 
@@ -39,7 +39,7 @@ class HookCommand:
     """File and line of a command in ltsp.conf."""
 
 
-def commands_before(hooks: Hooks, directory: str) -> tuple[HookCommand, ...]:
+def find_commands_before(hooks: Hooks, directory: str) -> tuple[HookCommand, ...]:
     """The commands to run before an image is made; `directory` has the executables.
 
     Raises ConfError if someone other than administrators can write an executable.
@@ -47,7 +47,7 @@ def commands_before(hooks: Hooks, directory: str) -> tuple[HookCommand, ...]:
     return (*_conf_commands(hooks, after=False), *_find_executables(directory))
 
 
-def commands_after(hooks: Hooks) -> tuple[HookCommand, ...]:
+def list_commands_after(hooks: Hooks) -> tuple[HookCommand, ...]:
     """The commands to run after an image was published.
 
     Raises UsageError if one uses the tree: the image is finished by then.
@@ -62,7 +62,7 @@ def commands_after(hooks: Hooks) -> tuple[HookCommand, ...]:
     return commands
 
 
-def environment(source: Source, options: LtspOptions) -> Mapping[str, str]:
+def make_environment(source: Source, options: LtspOptions) -> Mapping[str, str]:
     """Environment variables for the commands."""
     return {
         "LTSP_IMAGE": source.name,
@@ -86,9 +86,9 @@ def run(commands: Sequence[HookCommand], variables: Mapping[str, str], report: R
 
         status = command.run_and_show(each.arguments, show, environment=variables)
         if status:
-            failed = command.failure(each.arguments[0], status, b"")
-            place = f"{each.where}: " if each.where else ""
-            raise LtspError(f"{place}{shown}: {failed.message}", consequence)
+            failed = command.exit_error(each.arguments[0], status, b"")
+            location = f"{each.where}: " if each.where else ""
+            raise LtspError(f"{location}{shown}: {failed.message}", consequence)
 
 
 def attach_commands(
@@ -100,17 +100,17 @@ def attach_commands(
     """
     if not commands:
         return source
-    wanting = next((each for each in commands if each.uses_ltsp_root), None)
-    if wanting is None:
+    changing = next((each for each in commands if each.uses_ltsp_root), None)
+    if changing is None:
         return _SourceWithCommands(source, lambda: run(commands, variables, report, _NO_IMAGE))
-    place = f"{wanting.where}: " if wanting.where else ""
+    location = f"{changing.where}: " if changing.where else ""
 
     def change(view: str) -> None:
         run(commands, {**variables, ROOT_VARIABLE: view}, report, _NO_IMAGE)
 
     from ltsp.source.directory.writable import make_writable  # noqa: PLC0415 -- mounts, for the few commands that change the tree
 
-    return make_writable(source, change, place + printable(wanting.name))
+    return make_writable(source, change, location + printable(changing.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +128,8 @@ class _SourceWithCommands(SourceWrapper):
 
 
 def _conf_commands(hooks: Hooks, *, after: bool) -> Iterator[HookCommand]:
-    for hook in hooks.after if after else hooks.before:
-        yield HookCommand(hook.key, ("/bin/sh", "-c", hook.value), hook in hooks.writable_root, hook.where)
+    for hook in hooks.post_hooks if after else hooks.pre_hooks:
+        yield HookCommand(hook.key, ("/bin/sh", "-c", hook.value), hook in hooks.hooks_with_root, hook.where)
 
 
 def _find_executables(directory: str) -> Iterator[HookCommand]:
@@ -140,4 +140,4 @@ def _find_executables(directory: str) -> Iterator[HookCommand]:
     for name in filter(_RUN_PARTS_NAME.fullmatch, names):
         path = os.path.join(directory, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
-            yield HookCommand(path, (path,), ROOT_VARIABLE.encode() in trusted.read(path, _LARGEST_EXECUTABLE))
+            yield HookCommand(path, (path,), ROOT_VARIABLE.encode() in trusted.read(path, _MAX_EXECUTABLE_SIZE))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ltsp.boot.kernel import Kernel, find_kernel
-from ltsp.boot.kernel_codecs import readable_codecs
+from ltsp.boot.kernel_codecs import find_squashfs_codecs
 from ltsp.build.client_initrd import (
     NO_KERNEL,
     ClientBootFiles,
@@ -34,7 +34,7 @@ from ltsp.tree.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedTree:
     tree: Tree
     cleaned: CleanedTree
     survey: Survey
@@ -49,22 +49,22 @@ class Prepared:
     """What clients may need."""
 
 
-def prepare(
+def prepare_tree(
     source_tree: Tree,
     name: str,
     request: BuildRequest,
     faults: Faults,
-    gone: Iterable[Removal] = (),
-    full: Iterable[str] = (),
-) -> Prepared:
-    """Prepare a tree for writing. `gone` is what the rules left out of it; see `find_omissions`.
+    removals: Iterable[Removal] = (),
+    partly_measured: Iterable[str] = (),
+) -> PreparedTree:
+    """Prepare a tree for writing. `removals` is what the rules left out of it; see `find_omissions`.
 
     Raises SourceError if the tree is not a root file system, LtspError if it has no kernel or invalid accounts.
     """
     options, parameters, rules = request.options, request.parameters, request.rules
     _check_rootfs(source_tree, name)
     source_tree = add_skeleton(source_tree, rules.selection)
-    source_tree = source_tree.select(rules.exact_selection(source_tree)) if rules.exact else source_tree
+    source_tree = source_tree.select(rules.exact_selection(source_tree)) if rules.exact_paths else source_tree
     if rules.cleanup:
         cleaned = clean_tree(source_tree, rules.secrets, faults)
     else:
@@ -74,34 +74,30 @@ def prepare(
     if options.kernel_initrd != NO_KERNEL:
         kernel = find_kernel(tree, name, options.kernel_initrd or None)
         _check_boot_files_public(tree, kernel, rules.secrets)
-    codecs = readable_codecs(tree, kernel.version if kernel else None)
-    compression, reason = _compression(options, parameters, codecs)
-    listed = sort_file.find_priorities(request.priorities, tree)
+    codecs = find_squashfs_codecs(tree, kernel.version if kernel else None)
+    compression, reason = _choose_compression(options, parameters, codecs)
+    priorities = sort_file.find_priorities(request.priorities, tree)
     write_options = parameters.apply_to(
-        WriteOptions(compression, threads=options.threads, xattrs=options.xattrs, time=request.time, first=listed.files)
+        WriteOptions(
+            compression,
+            threads=options.threads,
+            xattrs=options.xattrs,
+            time=request.time,
+            sort_priorities=priorities.files,
+        )
     )
     warnings = (
         *rules.notes,
         *(kernel.warnings if kernel else ()),
-        *(f"the sort file names /{printable(path)}, which is not in the image" for path in listed.missing),
+        *(f"the sort file names /{printable(path)}, which is not in the image" for path in priorities.missing),
     )
     codec = parameters.foreign_compressor or compression.name
-    missed = find_omissions(gone, cleaned, source_tree, rules, full)
-    return Prepared(
-        tree,
-        cleaned,
-        survey(tree),
-        kernel,
-        write_options,
-        codec,
-        reason,
-        warnings,
-        missed,
-    )
+    omissions = find_omissions(removals, cleaned, source_tree, rules, partly_measured)
+    return PreparedTree(tree, cleaned, survey(tree), kernel, write_options, codec, reason, warnings, omissions)
 
 
 def make_initrd(
-    prepared: Prepared, name: str, wanted: ClientInitrdRequest, before: Version | None, report: Report
+    prepared: PreparedTree, name: str, wanted: ClientInitrdRequest, before: Version | None, report: Report
 ) -> ClientBootFiles:
     """The clients' initrd for the kernel of a prepared tree.
 
@@ -125,11 +121,11 @@ def _check_boot_files_public(tree: Tree, kernel: Kernel, secrets: Secrets) -> No
 
 def _check_rootfs(tree: Tree, name: str) -> None:
     """Check that it is a root file system; images were not opened before. Raises SourceError."""
-    if lack := root_file_systems.find_missing_in_tree(tree):
-        raise SourceError(f"{name}: {lack}", root_file_systems.suggest_remedy(tree))
+    if missing := root_file_systems.find_missing_marks_in_tree(tree):
+        raise SourceError(f"{name}: {missing}", root_file_systems.suggest_remedy(tree))
 
 
-def _compression(
+def _choose_compression(
     options: ImageOptions, parameters: Parameters, codecs: frozenset[str] | None
 ) -> tuple[Compression, str]:
     """The codec of an image: from `-m`, COMPRESSION, or what its own kernel can read."""

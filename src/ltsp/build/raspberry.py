@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os.path import abspath, join, relpath
 
 from ltsp.boot.raspberry import (
-    CMDLINE,
-    DIRECTORIES,
+    CMDLINE_FILE,
+    FIRMWARE_DIRECTORIES,
+    find_firmware_files,
     find_local_root,
-    firmware_files,
     has_firmware,
     is_public,
     no_boot_files_error,
@@ -25,13 +25,13 @@ from ltsp.host import files
 from ltsp.host.files import read_server_file
 from ltsp.publish.disk_errors import translate_os_errors
 from ltsp.publish.paths import ImagePaths
-from ltsp.publish.raspberry import FIRMWARE, LinkedBootFiles, replace_links
+from ltsp.publish.raspberry import FIRMWARE_PREFIX, LinkedBootFiles, replace_links
 from ltsp.publish.store import Store
 from ltsp.report.report import Report
 from ltsp.settings import naming
 from ltsp.settings.image_options import ImageOptions, KernelOptions
 from ltsp.settings.naming import closest_name
-from ltsp.source.names import in_base_dir
+from ltsp.source.names import list_base_dir_names
 from ltsp.tree.content import Content
 from ltsp.tree.name import decode, printable
 from ltsp.tree.tree import Tree
@@ -42,7 +42,7 @@ def missing_rpi_image_warning(name: str, of_run: Iterable[str], store: Store) ->
 
     It may be an image to come, so it is not an error. `of_run` are the images that this run will publish.
     """
-    known = {*of_run, *store.names(), *in_base_dir(store.base_dir)}
+    known = {*of_run, *store.names(), *list_base_dir_names(store.base_dir)}
     if not name or name in known:
         return ""
     near = closest_name(name, known)
@@ -52,7 +52,7 @@ def missing_rpi_image_warning(name: str, of_run: Iterable[str], store: Store) ->
     )
 
 
-def raspberry_firmware(
+def find_raspberry_firmware(
     options: ImageOptions | KernelOptions, base_dir: str, name: str, tree: Tree
 ) -> Mapping[str, Content]:
     """The boot files for Raspberry Pis, by name in the version; empty if they boot from a chroot's files.
@@ -61,10 +61,10 @@ def raspberry_firmware(
     """
     if options.rpi_image != name or find_boot_directory(base_dir, name):
         return {}
-    found = firmware_files(tree)
+    found = find_firmware_files(tree)
     if not found:
         raise no_boot_files_error(name)
-    return {FIRMWARE + path: content for path, content in found.items()}
+    return {FIRMWARE_PREFIX + path: content for path, content in found.items()}
 
 
 def link_raspberry_files(store: Store, name: str, report: Report) -> None:
@@ -72,12 +72,12 @@ def link_raspberry_files(store: Store, name: str, report: Report) -> None:
     published = tuple(current.manifest.files) if current else ()
     linked = link_boot_files(store.base_dir, store.tftp_dir, name, published)
     report.note(f"linked {len(linked.links)} boot files for Raspberry Pis into {printable(store.tftp_dir)}")
-    for path in linked.in_the_way:
+    for path in linked.foreign_paths:
         report.warn(
             f"{printable(store.tftp_dir)}/{printable(path)} was not created by ltsp, so it was kept; "
             "Raspberry Pis get that file"
         )
-    cmdline = abspath(join(store.tftp_dir, CMDLINE))
+    cmdline = abspath(join(store.tftp_dir, CMDLINE_FILE))
     if root := find_local_root(decode(read_server_file(cmdline) or b"")):
         what = f"{printable(cmdline)} has root={printable(root)}, which is on the card or disk of a Raspberry Pi"
         report.warn(f"{what}: to boot without it, set another root, such as root=/dev/nfs")
@@ -111,7 +111,7 @@ def find_boot_directory(base_dir: str, name: str) -> str:
         )
     if not os.path.isdir(join(chroot, "boot")):
         return ""
-    for path in (join(chroot, directory) for directory in DIRECTORIES):
+    for path in (join(chroot, directory) for directory in FIRMWARE_DIRECTORIES):
         if not os.path.islink(path) and has_firmware(files.list_names(path)):
             return path
     raise no_boot_files_error(printable(chroot))
@@ -128,6 +128,6 @@ def _list_plain_files(boot: str) -> Iterator[tuple[str, str]]:
 
 def _list_version_files(paths: ImagePaths, published: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Path below TFTP_DIR and link target; relative, since a TFTP server may use TFTP_DIR as its root directory."""
-    for path in (name.removeprefix(FIRMWARE) for name in published if name.startswith(FIRMWARE)):
+    for path in (name.removeprefix(FIRMWARE_PREFIX) for name in published if name.startswith(FIRMWARE_PREFIX)):
         at = join(paths.tftp_dir, os.path.dirname(path))
-        yield path, relpath(join(paths.current, FIRMWARE, path), at)
+        yield path, relpath(join(paths.current, FIRMWARE_PREFIX, path), at)

@@ -14,7 +14,7 @@ from ltsp.tree.faults import Faults
 from ltsp.tree.selection import ObservedSelection, Selection
 from ltsp.tree.tree import Tree
 
-_MOST_OUTLINES = 4
+_MAX_OUTLINE_PASSES = 4
 """Passes that follow links before reading; what lies behind further links is read in vain."""
 
 
@@ -24,9 +24,9 @@ class SelectedTree:
     """What remains after the rules."""
     rules: ExclusionRules
     """As they apply to this tree."""
-    gone: tuple[Removal, ...]
+    removals: tuple[Removal, ...]
     """What they leave out, as far as it was measured."""
-    full: frozenset[str]
+    partly_measured: frozenset[str]
     """Places with more left out than was measured."""
 
 
@@ -35,51 +35,51 @@ def open_selected_tree(
     source: Source, rules: ExclusionRules, lock_timeout: float, faults: Faults, report: Report
 ) -> Iterator[SelectedTree]:
     """The tree of a source after the rules."""
-    outlined = False
-    gone = RemovedPaths()
+    links_known = False
+    removed = RemovedPaths()
 
-    def read_selection() -> Selection:
-        nonlocal rules, outlined
-        for _ in range(_MOST_OUTLINES):
-            with source.peek_tree(rules.outline_selection) as outline:
+    def selection_for_reading() -> Selection:
+        nonlocal rules, links_known
+        for _ in range(_MAX_OUTLINE_PASSES):
+            with source.peek_tree(rules.link_search_selection) as outline:
                 if outline is None:
-                    return ObservedSelection(rules.read_selection(outlined=False), gone.add)
-                before, rules = rules, rules.follow_links(outline, beyond=True)
-            if rules == before:
+                    return ObservedSelection(rules.selection_for_reading(links_known=False), removed.add)
+                previous, rules = rules, rules.follow_links(outline, is_outline=True)
+            if rules == previous:
                 break
-        outlined = True
-        return rules.read_selection(outlined=True)
+        links_known = True
+        return rules.selection_for_reading(links_known=True)
 
-    with open_tree(source, read_selection, lock_timeout, faults, report) as read:
-        rules = rules.follow_links(read)
-        tree = read.select(ObservedSelection(rules.selection, gone.add), rules.concern)
-        full = _measure_omissions(source, rules, gone) if outlined else ()
-        yield SelectedTree(tree, rules, tuple(gone.removals(rules.rule)), frozenset(full))
+    with open_tree(source, selection_for_reading, lock_timeout, faults, report) as whole_tree:
+        rules = rules.follow_links(whole_tree)
+        tree = whole_tree.select(ObservedSelection(rules.selection, removed.add), rules.affects)
+        partly_measured = _measure_omissions(source, rules, removed) if links_known else ()
+        yield SelectedTree(tree, rules, tuple(removed.group_by_rule(rules.find_rule)), frozenset(partly_measured))
 
 
-def _measure_omissions(source: Source, rules: ExclusionRules, gone: RemovedPaths) -> Iterable[str]:
+def _measure_omissions(source: Source, rules: ExclusionRules, removed: RemovedPaths) -> Iterable[str]:
     """Measure what was not read, up to a limit; the places that have more."""
-    measuring = OmissionSelection(rules)
-    with source.peek_tree(measuring) as outline:
+    selection = OmissionSelection(rules)
+    with source.peek_tree(selection) as outline:
         if outline is not None:
-            outline.select(ObservedSelection(rules.selection, gone.add))
-    return measuring.full
+            outline.select(ObservedSelection(rules.selection, removed.add))
+    return selection.partly_measured
 
 
 @contextmanager
 def open_tree(
-    source: Source, choose: Callable[[], Selection], lock_timeout: float, faults: Faults, report: Report
+    source: Source, make_selection: Callable[[], Selection], lock_timeout: float, faults: Faults, report: Report
 ) -> Iterator[Tree]:
     """The selected tree of a source, whose package manager is locked meanwhile.
 
-    `choose` is called under that lock. If all is read from snapshots, the lock is released as soon as the
+    `make_selection` is called under that lock. If all is read from snapshots, the lock is released as soon as the
     tree is read.
     """
     with ExitStack() as opened, ExitStack() as locked:
         for note in locked.enter_context(source.lock_package_manager(lock_timeout, report.note)):
             report.note(note)
         with report.step("reading the tree"):
-            tree = opened.enter_context(source.open(choose(), faults))
+            tree = opened.enter_context(source.open(make_selection(), faults))
         if source.plan().is_frozen:
             locked.close()
         yield tree

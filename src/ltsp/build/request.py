@@ -24,7 +24,7 @@ from ltsp.settings.resolve import Hooks
 from ltsp.source import spec
 from ltsp.source.location import make_source_absolute
 from ltsp.squashfs.compression import Compression
-from ltsp.squashfs.superblock import LARGEST_BLOCK
+from ltsp.squashfs.superblock import MAX_BLOCK_SIZE
 from ltsp.tree.name import encode, printable
 
 
@@ -37,8 +37,8 @@ class BuildRequest:
     rules: ExclusionRules
     priorities: Mapping[str, int]
     """Of the sort file, by path."""
-    before: Sequence[hooks.HookCommand]
-    after: Sequence[hooks.HookCommand]
+    commands_before: Sequence[hooks.HookCommand]
+    commands_after: Sequence[hooks.HookCommand]
     ltsp: LtspOptions
     store: Store
     group: int | None
@@ -50,11 +50,11 @@ class BuildRequest:
     @property
     def skips_unreadable(self) -> bool:
         """By default, root must be able to read everything; other users skip what they cannot read."""
-        wanted = self.options.skip_unreadable
-        return not privilege.is_root() if wanted is None else wanted
+        skip = self.options.skip_unreadable
+        return not privilege.is_root() if skip is None else skip
 
     @property
-    def own_engine(self) -> bool:
+    def uses_built_in_engine(self) -> bool:
         """Whether the built-in engine supports all that was asked."""
         return self.options.engine != "mksquashfs" and not self.parameters.unknown
 
@@ -72,11 +72,13 @@ def make_request(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf
     if options.verify and (parameters.unknown or options.engine == "mksquashfs"):
         raise UsageError("--verify only works with the built-in engine, but this run uses mksquashfs")
     if options.kernel_initrd == NO_KERNEL and options.boot_transport:
-        raise UsageError("--boot-test needs a kernel, but --kernel-initrd=none publishes none", "remove one of the two options")
+        raise UsageError(
+            "--boot-test needs a kernel, but --kernel-initrd=none publishes none", "remove one of the two options"
+        )
     if options.boot_transport:
-        from ltsp.boottest.test_servers import check_servable  # noqa: PLC0415 -- as in `build`
+        from ltsp.boottest.test_servers import require_http_library  # noqa: PLC0415 -- as in `build`
 
-        check_servable(options.boot_transport)
+        require_http_library(options.boot_transport)
     if options.kernel_initrd not in ("", NO_KERNEL):
         KernelRule.parse(options.kernel_initrd)
     request = BuildRequest(
@@ -84,15 +86,15 @@ def make_request(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf
         parameters,
         load_rules(options, parameters.excludes, conf_directory, ltsp.home_dir),
         _read_sort_file(options.sort_file or parameters.sort_file),
-        hooks.commands_before(commands, os.path.join(conf_directory, "image.d")),
-        hooks.commands_after(commands),
+        hooks.find_commands_before(commands, os.path.join(conf_directory, "image.d")),
+        hooks.list_commands_after(commands),
         ltsp,
         Store(ltsp.base_dir, ltsp.tftp_dir),
-        _group_id(options.image_group),
+        _look_up_group(options.image_group),
         ClientInitrdRequest.of(options),
         _source_date_epoch(),
     )
-    if request.own_engine:
+    if request.uses_built_in_engine:
         _check_codec_available(options, parameters)
     else:
         from ltsp.mksquashfs import engine  # noqa: PLC0415 -- rarely used
@@ -107,7 +109,7 @@ def _check_codec_available(options: ImageOptions, parameters: Parameters) -> Non
     if chosen is None and options.compression != "auto":
         chosen = Compression.preset(options.compression, options.preset)
     if chosen is not None and chosen.name != "none":
-        chosen.codec(LARGEST_BLOCK)
+        chosen.codec(MAX_BLOCK_SIZE)
 
 
 def _read_sort_file(path: str | None) -> Mapping[str, int]:
@@ -120,14 +122,16 @@ def _read_sort_file(path: str | None) -> Mapping[str, int]:
         raise UsageError(f"cannot read the sort file {printable(path)}: {error.strerror}") from error
 
 
-def _group_id(name: str) -> int | None:
+def _look_up_group(name: str) -> int | None:
     """Raises UsageError if this machine has no such group."""
     if not name:
         return None
     try:
         return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
     except KeyError:
-        raise UsageError(f"IMAGE_GROUP: group {printable(name)} not found", "list the groups of this machine: getent group") from None
+        raise UsageError(
+            f"IMAGE_GROUP: group {printable(name)} not found", "list the groups of this machine: getent group"
+        ) from None
 
 
 def _source_date_epoch() -> int | None:
@@ -140,11 +144,11 @@ def _source_date_epoch() -> int | None:
     return int(text)
 
 
-def other_origin(store: Store, name: str, argument: str) -> str:
+def find_changed_source(store: Store, name: str, argument: str) -> str:
     """The recorded source of the image `name`; empty if it is the same as `argument` or unknown."""
     state = store.state(name)
     published = state.image if isinstance(state.image, Version) else state.current
     if published is None or not (recorded := published.manifest.source.argument):
         return ""
     before = make_source_absolute(recorded, store.base_dir)
-    return "" if spec.is_same(before, argument) else before
+    return "" if spec.is_same_source(before, argument) else before

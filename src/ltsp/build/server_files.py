@@ -88,7 +88,7 @@ def write_config(path: str, text: str, report: Report, *, overwrite: bool, dry_r
         return False
     try:
         files.make_directories(os.path.dirname(path), _DIRECTORY_MODE)
-        files.replace(path, text.encode(), _FILE_MODE)
+        files.replace_file(path, text.encode(), _FILE_MODE)
     except OSError as error:
         raise LtspError(f"cannot write {shown}: {error.strerror}", "run as root") from error
     report.say(f"wrote {shown}" if old is None else f"replaced {shown}")
@@ -116,21 +116,21 @@ def _show_change(path: str, old: str | None, text: str, report: Report) -> None:
 
 
 def install_binaries(
-    directory: str, binaries: Sequence[Binary], report: Report, *, again: bool, dry_run: bool
+    directory: str, binaries: Sequence[Binary], report: Report, *, replace_existing: bool, dry_run: bool
 ) -> tuple[Binary, ...]:
-    """Copy the missing binaries, or all of them if `again`; return those that were not found.
+    """Copy the missing binaries, or all of them if `replace_existing`; return those that were not found.
 
     Raises LtspError if one cannot be read or written.
     """
     missing: list[Binary] = []
     for binary in binaries:
         path = join(directory, binary.name)
-        there = os.path.isfile(path)
-        if there and not again:
+        exists = os.path.isfile(path)
+        if exists and not replace_existing:
             continue
         source = next((each for each in binary.sources if os.path.isfile(each)), None)
         if source is None:
-            if not there:
+            if not exists:
                 missing.append(binary)
         elif dry_run:
             report.say(f"would copy {source} to {printable(path)}")
@@ -158,7 +158,7 @@ def _copy_binary(source: str, path: str) -> bool:
         if os.path.isfile(path) and _read_binary(path) == data:
             return False
         files.make_directories(os.path.dirname(path), _DIRECTORY_MODE)
-        files.replace(path, data, _FILE_MODE)
+        files.replace_file(path, data, _FILE_MODE)
     except OSError as error:
         raise LtspError(f"cannot copy {source} to {printable(path)}: {error.strerror}", "run as root") from error
     return True

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from ltsp.build.plan import codec_facts, kernel_facts, snapshot_facts
-from ltsp.build.prepare import Prepared
+from ltsp.build.plan import codec_to_json, kernel_to_json, snapshots_to_json
+from ltsp.build.prepare import PreparedTree
 from ltsp.build.version_facts import removed_version_lines, summarize_changes
 from ltsp.publish.manifest import VersionChanges
 from ltsp.publish.stage import StagedVersion
@@ -19,7 +19,7 @@ from ltsp.squashfs.writer import LostMetadata, MksquashfsResult, WriteResult
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 
-INCOMPLETE = 3
+INCOMPLETE_STATUS = 3
 """The exit status if an image was published, but a file of the source is missing or inconsistent in it."""
 
 
@@ -29,7 +29,7 @@ class BuildResult:
     outcome: PublishedVersion | Unchanged | StagedVersion
     """Staged only until the boot test, whose failure is an error."""
     plan: Plan
-    prepared: Prepared
+    prepared: PreparedTree
     written: WriteResult | MksquashfsResult
     faults: Faults
     mode: int
@@ -39,7 +39,7 @@ class BuildResult:
 
     @property
     def exit_status(self) -> int:
-        return INCOMPLETE if self.faults else 0
+        return INCOMPLETE_STATUS if self.faults else 0
 
     @property
     def version(self) -> Version:
@@ -47,30 +47,30 @@ class BuildResult:
 
 
 def show(built: BuildResult, report: Report) -> None:
-    for warning in warnings(built):
+    for warning in find_warnings(built):
         report.warn(warning)
     for line in _lines(built):
         report.say(line)
 
 
-def facts(built: BuildResult) -> Mapping[str, object]:
+def to_json(built: BuildResult) -> Mapping[str, object]:
     """The same as data."""
     written, changes = built.written, _changes(built)
     return {
         "name": built.source.name,
         "source": built.source.description,
         "reader": built.plan.reader or None,
-        **snapshot_facts(built.plan),
+        **snapshots_to_json(built.plan),
         "published": isinstance(built.outcome, PublishedVersion),
         "version": built.version.id,
         "path": built.version.image,
         "size": written.size,
         "sha256": image.sha256 if (image := built.version.manifest.image) else None,
-        "codec": codec_facts(built.prepared),
+        "codec": codec_to_json(built.prepared),
         "source_bytes": written.source_bytes,
         "inodes": written.inodes,
         "seconds": round(built.seconds, 3),
-        "kernel": kernel_facts(built.prepared),
+        "kernel": kernel_to_json(built.prepared),
         "largest": dict(built.prepared.survey.largest),
         "setuid": list(built.prepared.survey.privileged),
         "lost": asdict(written.lost),
@@ -82,7 +82,7 @@ def facts(built: BuildResult) -> Mapping[str, object]:
             for each in built.prepared.cleaned.findings
         ],
         "missed": [asdict(each) for each in built.prepared.left_out],
-        "warnings": list(warnings(built)),
+        "warnings": list(find_warnings(built)),
         "changes": None if changes is None else asdict(changes),
         "collected": _removed_versions(built.outcome),
     }
@@ -90,11 +90,11 @@ def facts(built: BuildResult) -> Mapping[str, object]:
 
 def _removed_versions(outcome: PublishedVersion | Unchanged | StagedVersion) -> list[Mapping[str, object]]:
     """The versions that retention removed, and why."""
-    every = outcome.collected if isinstance(outcome, PublishedVersion) else ()
-    return [{"version": each.id, "size": each.bytes, "reason": each.reason.name.lower()} for each in every]
+    removed = outcome.removed_versions if isinstance(outcome, PublishedVersion) else ()
+    return [{"version": each.id, "size": each.bytes, "reason": each.reason.name.lower()} for each in removed]
 
 
-def warnings(built: BuildResult) -> Iterator[str]:
+def find_warnings(built: BuildResult) -> Iterator[str]:
     """Files that are missing, inconsistent, or in the image although they may be secret."""
     faults, cleaned = built.faults, built.prepared.cleaned
     for path in faults.changed:
@@ -105,18 +105,18 @@ def warnings(built: BuildResult) -> Iterator[str]:
         yield f"cannot read /{printable(path)}, so it is not in the image: {reason}"
     if len(faults.unreadable) > 1:
         yield f"{len(faults.unreadable)} files and directories could not be read; try again as root"
-    yield from _losses(built.written.lost)
+    yield from _describe_losses(built.written.lost)
     if isinstance(built.written, MksquashfsResult):
-        yield from losses_of_mksquashfs(built.written)
+        yield from describe_mksquashfs_losses(built.written)
     missing = {*faults.vanished, *(path for path, _ in faults.unreadable)}
     for finding in cleaned.findings:
         if finding.path not in missing:
             yield f"in the image: {finding}"
-    for finding in cleaned.let_in:
+    for finding in cleaned.readmitted:
         yield f"in the image because of OMIT_IMAGE_EXCLUDES: {finding}"
 
 
-def _losses(lost: LostMetadata) -> Iterator[str]:
+def _describe_losses(lost: LostMetadata) -> Iterator[str]:
     counted = (
         (lost.acls, "POSIX ACL", "left out: squashfs cannot store them"),
         (lost.foreign, "attribute", "left out: squashfs stores only user., trusted. and security. attributes"),
@@ -125,15 +125,15 @@ def _losses(lost: LostMetadata) -> Iterator[str]:
     )
     for count, noun, what in counted:
         if count:
-            yield f"{units.plural(count, noun)} {what}"
+            yield f"{units.format_count(count, noun)} {what}"
 
 
-def losses_of_mksquashfs(made: MksquashfsResult) -> Iterator[str]:
+def describe_mksquashfs_losses(made: MksquashfsResult) -> Iterator[str]:
     """Metadata that the built-in engine would have kept, a line each."""
     if made.sockets:
-        yield f"mksquashfs left out {units.plural(made.sockets, 'socket')}: a tar stream cannot contain them"
+        yield f"mksquashfs left out {units.format_count(made.sockets, 'socket')}: a tar stream cannot contain them"
     if made.root_attributes:
-        yield f"mksquashfs left out {units.plural(made.root_attributes, 'attribute')} of the root directory"
+        yield f"mksquashfs left out {units.format_count(made.root_attributes, 'attribute')} of the root directory"
     if not made.keeps_root:
         yield "the root directory has the owner and time of the build: mksquashfs older than 4.6 does not keep them"
 
@@ -141,12 +141,12 @@ def losses_of_mksquashfs(made: MksquashfsResult) -> Iterator[str]:
 def _lines(built: BuildResult) -> Iterator[str]:
     written, version = built.written, built.version
     source = written.source_bytes
-    ratio = f", {100 * written.size / source:.0f} % of {units.size(source)}" if source else ""
+    ratio = f", {100 * written.size / source:.0f} % of {units.format_size(source)}" if source else ""
     if isinstance(built.outcome, Unchanged):
         yield f"unchanged {built.source.name}: version {version.id} is identical, in {built.seconds:.1f} s"
         return
     yield f"published {built.source.name}, version {version.id}, in {built.seconds:.1f} s"
-    size = f"{units.size(written.size)} ({built.prepared.codec}{ratio})"
+    size = f"{units.format_size(written.size)} ({built.prepared.codec}{ratio})"
     yield f"image     {printable(version.paths.image)}, {size}"
     if not built.mode & 0o004:
         readers = "its owner and group" if built.mode & 0o040 else "its owner"
@@ -154,13 +154,13 @@ def _lines(built: BuildResult) -> Iterator[str]:
     kernel = built.prepared.kernel
     if kernel:
         yield f"kernel    {printable(kernel.version or kernel.path)}"
-    largest = [f"{printable(path)} {units.size(size)}" for path, size in built.prepared.survey.largest[:5]]
+    largest = [f"{printable(path)} {units.format_size(size)}" for path, size in built.prepared.survey.largest[:5]]
     if largest:
         yield f"largest   {', '.join(largest)}"
     if (changes := _changes(built)) is not None:
         yield f"changed   {summarize_changes(changes)}"
     if isinstance(built.outcome, PublishedVersion):
-        yield from removed_version_lines(built.outcome.collected)
+        yield from removed_version_lines(built.outcome.removed_versions)
 
 
 def _changes(built: BuildResult) -> VersionChanges | None:

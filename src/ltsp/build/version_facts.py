@@ -16,34 +16,34 @@ from ltsp.tree.name import printable
 if TYPE_CHECKING:
     from ltsp.publish.gc import RemovedVersion
 
-_MOST_NAMED = 4
+_MAX_SHOWN_PACKAGES = 4
 """How many packages a line names; the JSON output lists all."""
 
 
-def state_facts(state: ImageState) -> dict[str, object]:
+def state_to_json(state: ImageState) -> dict[str, object]:
     """The facts about an image and its versions, as data."""
     users = find_users(state)
-    before: Version | None = None
-    listed: list[dict[str, object]] = []
+    previous: Version | None = None
+    versions: list[dict[str, object]] = []
     for version in state.versions:
-        listed.append(_version_facts(state, version, before, users.get(version.id)))
-        before = version
+        versions.append(_version_to_json(state, version, previous, users.get(version.id)))
+        previous = version
     return {
         "current": state.pointer.version if state.pointer else None,
-        "before": state.before.id if state.before else None,
-        "image": _image_facts(state.image),
-        "old": _image_facts(state.old),
-        "versions": listed,
+        "before": state.previous.id if state.previous else None,
+        "image": _image_to_json(state.image),
+        "old": _image_to_json(state.old),
+        "versions": versions,
         "damaged": list(state.damaged),
         "deserted": state.is_image_deleted,
     }
 
 
-def _version_facts(
-    state: ImageState, version: Version, before: Version | None, user: FileUser | None
+def _version_to_json(
+    state: ImageState, version: Version, previous: Version | None, user: FileUser | None
 ) -> dict[str, object]:
     manifest = version.manifest
-    changes = VersionChanges.between(before.manifest, manifest) if before else None
+    changes = VersionChanges.between(previous.manifest, manifest) if previous else None
     return {
         "version": version.id,
         "created": manifest.created,
@@ -56,7 +56,7 @@ def _version_facts(
         "kernel": manifest.kernel.version if manifest.kernel else None,
         "files": {name: file.size for name, file in manifest.files.items()},
         "current": version == state.current,
-        "old": version == state.before,
+        "old": version == state.previous,
         "staged": version.staged,
         "pinned": version.pinned,
         "damaged": version.damage or None,
@@ -75,12 +75,12 @@ def _version_facts(
     }
 
 
-def _image_facts(entry: Version | ForeignImage | None) -> dict[str, object] | None:
+def _image_to_json(entry: Version | ForeignImage | None) -> dict[str, object] | None:
     match entry:
         case None:
             return None
         case ForeignImage():
-            return {"foreign": True, "size": entry.size, "link": entry.linked}
+            return {"foreign": True, "size": entry.size, "link": entry.is_symlink}
         case Version():
             return {"foreign": False, "version": entry.id}
 
@@ -89,12 +89,14 @@ def summarize_changes(changes: VersionChanges) -> str:
     """What changed, in a line: `+1.2 MiB; 3 packages updated: bash 5.2 -> 5.3, …; new setuid: usr/bin/su`."""
     parts: list[str] = []
     if changes.bytes:
-        parts.append(("+" if changes.bytes > 0 else "-") + units.size(abs(changes.bytes)))
+        parts.append(("+" if changes.bytes > 0 else "-") + units.format_size(abs(changes.bytes)))
     updated = [f"{name} {old} -> {new}" for name, (old, new) in changes.updated.items()]
     for what, each in (("added", list(changes.added)), ("removed", list(changes.removed)), ("updated", updated)):
         if each:
-            shown = ", ".join(map(printable, each[:_MOST_NAMED])) + (", …" if len(each) > _MOST_NAMED else "")
-            parts.append(f"{units.plural(len(each), 'package')} {what}: {shown}")
+            shown = ", ".join(map(printable, each[:_MAX_SHOWN_PACKAGES])) + (
+                ", …" if len(each) > _MAX_SHOWN_PACKAGES else ""
+            )
+            parts.append(f"{units.format_count(len(each), 'package')} {what}: {shown}")
     if changes.setuid_added:
         parts.append("new setuid: " + ", ".join(map(printable, changes.setuid_added)))
     if changes.setuid_removed:
@@ -109,7 +111,7 @@ def summarize_changes(changes: VersionChanges) -> str:
 def removed_version_lines(collected: Iterable[RemovedVersion]) -> Iterator[str]:
     """A line for each version that retention removed."""
     for each in collected:
-        yield f"removed   version {each.id}, {units.size(each.bytes)}: {each.reason.value}"
+        yield f"removed   version {each.id}, {units.format_size(each.bytes)}: {each.reason.value}"
 
 
 def deleted_image_warning(state: ImageState) -> str:
@@ -120,7 +122,7 @@ def deleted_image_warning(state: ImageState) -> str:
     images = {each.image_id: each for each in state.versions if each.image_id}.values()
     size = sum(each.manifest.image.size for each in images if each.manifest.image)
     return (
-        f"{name}.img was deleted by hand, but {units.plural(len(state.versions), 'version')} of {name} "
-        f"({units.size(size)}) remain: ltsp versions {name} --remove-all removes them, "
+        f"{name}.img was deleted by hand, but {units.format_count(len(state.versions), 'version')} of {name} "
+        f"({units.format_size(size)}) remain: ltsp versions {name} --remove-all removes them, "
         f"ltsp versions {name} --use={state.versions[-1].id} brings {name} back"
     )

@@ -42,26 +42,30 @@ def parse_command_line(
 
     Raises UsageError with all faults of command line, ltsp.conf and environment, and ConfError.
     """
-    front, given = _parse_options(arguments, LtspOptions, options_first=True)
-    applet = front.operands[0] if front.operands else ""
+    ltsp_arguments, given = _parse_options(arguments, LtspOptions, options_first=True)
+    applet = ltsp_arguments.operands[0] if ltsp_arguments.operands else ""
     given_values = {each.option.name: each.value for each in given}
     if "help" in given_values:
         return HelpRequest(_check_applet(given_values["help"] or applet, allow_none=True))
     if "version" in given_values:
         return VersionRequest()
-    _raise_faults(front.faults, "")
+    _raise_faults(ltsp_arguments.faults, "")
     options = APPLETS[_check_applet(applet)].options
-    back, given_to_applet = _parse_options(front.operands[1:], options, options_first="POSIXLY_CORRECT" in environ)
+    applet_arguments, given_to_applet = _parse_options(
+        ltsp_arguments.operands[1:], options, options_first="POSIXLY_CORRECT" in environ
+    )
     if any(each.option.name == "help" for each in given_to_applet):
         return HelpRequest(applet)
-    _raise_faults(back.faults, applet)
+    _raise_faults(applet_arguments.faults, applet)
 
     from ltsp.cli.invocation import make_invocation  # noqa: PLC0415 -- --help needs no settings
 
     faults: list[str] = []
-    run = make_invocation(applet, given, given_to_applet, back.operands, environ, faults, conf_path, identity)
+    invocation = make_invocation(
+        applet, given, given_to_applet, applet_arguments.operands, environ, faults, conf_path, identity
+    )
     _raise_faults(faults, applet)
-    return run
+    return invocation
 
 
 def _parse_options(

@@ -17,11 +17,11 @@ from typing import TextIO
 from ltsp.cli.invocation import Invocation
 from ltsp.cli.process import write_text
 from ltsp.cli.progress import Clock, Counter, NoProgress, PercentLines, ProgressBar, ProgressDisplay, ProgressLines
-from ltsp.cli.screen import Screen, format_table, may_colour
+from ltsp.cli.screen import Screen, format_table, supports_colour
 from ltsp.errors import LtspError
 from ltsp.report.report import Report
 
-_JSON_SECONDS = 1.0
+_JSON_INTERVAL = 1.0
 """Between two `progress` objects of a step."""
 
 
@@ -63,7 +63,7 @@ class ConsoleOptions:
 def make_report(output_options: ConsoleOptions, out: TextIO, err: TextIO, environ: Mapping[str, str]) -> Report:
     if output_options.progress == "json":
         return JsonReport(out, quiet=output_options.quiet)
-    screen = Screen(out, err, may_colour(err, environ))
+    screen = Screen(out, err, supports_colour(err, environ))
     return TextReport(
         screen,
         _choose_display(output_options, screen, environ),
@@ -88,33 +88,33 @@ class TextReport:
     """Lines for people."""
 
     screen: Screen
-    steps: ProgressDisplay
+    progress_display: ProgressDisplay
     quiet: bool = False
     result_only: bool = False
     """Standard output has only the result as JSON; other lines go to standard error."""
 
     def step(self, title: str, total: int | None = None) -> AbstractContextManager[Counter]:
-        return self.steps.step(title, total)
+        return self.progress_display.step(title, total)
 
     def note(self, text: str) -> None:
         if not self.quiet:
-            with self.steps.pause():
-                self.screen.remark(text)
+            with self.progress_display.pause():
+                self.screen.print_note(text)
 
     def warn(self, text: str) -> None:
-        with self.steps.pause():
-            self.screen.warning(text)
+        with self.progress_display.pause():
+            self.screen.print_warning(text)
 
     def failure(self, error: LtspError) -> None:
-        with self.steps.pause():
-            self.screen.failure(str(error))
+        with self.progress_display.pause():
+            self.screen.print_error(str(error))
 
     def say(self, text: str) -> None:
         if self.result_only:
             self.note(text)
         elif not self.quiet:
-            with self.steps.pause():
-                self.screen.line(text)
+            with self.progress_display.pause():
+                self.screen.print_result(text)
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         for line in format_table(headings, rows) if rows else ():
@@ -136,19 +136,21 @@ class JsonReport:
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Counter]:
         def notify(counter: Counter) -> None:
-            self._chat("progress", step=title, done=counter.done, total=total, seconds=round(counter.elapsed, 3))
+            self._print_unless_quiet(
+                "progress", step=title, done=counter.done, total=total, seconds=round(counter.elapsed, 3)
+            )
 
-        self._chat("step", step=title, total=total)
-        counter = Counter(total, notify, _JSON_SECONDS, self.clock)
+        self._print_unless_quiet("step", step=title, total=total)
+        counter = Counter(total, notify, _JSON_INTERVAL, self.clock)
         done = False
         try:
             yield counter
             done = True
         finally:
-            self._chat("done", step=title, ok=done, done=counter.done, seconds=round(counter.elapsed, 3))
+            self._print_unless_quiet("done", step=title, ok=done, done=counter.done, seconds=round(counter.elapsed, 3))
 
     def note(self, text: str) -> None:
-        self._chat("note", text=text)
+        self._print_unless_quiet("note", text=text)
 
     def warn(self, text: str) -> None:
         self._print("warning", text=text)
@@ -157,15 +159,15 @@ class JsonReport:
         self._print("error", text=error.message, hint=error.hint, status=error.exit_status)
 
     def say(self, text: str) -> None:
-        self._chat("text", text=text)
+        self._print_unless_quiet("text", text=text)
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        self._chat("table", headings=list(headings), rows=[list(row) for row in rows])
+        self._print_unless_quiet("table", headings=list(headings), rows=[list(row) for row in rows])
 
     def result(self, facts: Mapping[str, object]) -> None:
         self._print("result", result=facts)
 
-    def _chat(self, event: str, **facts: object) -> None:
+    def _print_unless_quiet(self, event: str, **facts: object) -> None:
         if not self.quiet:
             self._print(event, **facts)
 

@@ -10,7 +10,7 @@ from ltsp.host import files
 from ltsp.settings.applets import APPLETS, LtspOptions
 from ltsp.settings.conf import CONF_PATH, CONF_VARIABLE, Conf, read_conf
 from ltsp.settings.option import AppletOptions, GivenOption
-from ltsp.settings.resolve import Hooks, Setting, find_hooks, resolve
+from ltsp.settings.resolve import Hooks, Setting, find_hooks, resolve_options
 
 if TYPE_CHECKING:
     from ltsp.host.identity import Identity
@@ -59,16 +59,16 @@ def make_invocation(
     identity = identity or _read_identity
     values, warnings = _evaluate(conf, identity, applet)
     run = Invocation(
-        resolve(LtspOptions, given, values, environ, faults),
+        resolve_options(LtspOptions, given, values, environ, faults),
         applet,
-        resolve(APPLETS[applet].options, given_to_applet, values, environ, faults),
+        resolve_options(APPLETS[applet].options, given_to_applet, values, environ, faults),
         operands,
         find_hooks(values, applet, faults),
         conf,
         identity,
-        (*_working_directory_warnings(), *warnings),
+        (*_find_working_directory_warnings(), *warnings),
     )
-    faults += _contradictions(run)
+    faults += _find_contradictions(run)
     return run
 
 
@@ -82,19 +82,19 @@ def _evaluate(conf: Conf, identity: Callable[[], Identity], applet: str) -> tupl
     """The server's settings in ltsp.conf, and warnings about the file."""
     if not conf.sections:
         return {}, ()
-    from ltsp.settings.conf_values import evaluate  # noqa: PLC0415 -- there may be no ltsp.conf
+    from ltsp.settings.conf_values import evaluate_settings  # noqa: PLC0415 -- there may be no ltsp.conf
     from ltsp.settings.conf_warnings import conf_warnings  # noqa: PLC0415 -- likewise
 
     this = identity()
-    return evaluate(conf, this, applet), conf_warnings(conf, this)
+    return evaluate_settings(conf, this, applet), conf_warnings(conf, this)
 
 
-def _working_directory_warnings() -> Iterator[str]:
+def _find_working_directory_warnings() -> Iterator[str]:
     if files.is_working_directory_removed():
         yield "the working directory has been removed, so relative paths do not work: cd to another one"
 
 
-def _contradictions(run: Invocation) -> Iterator[str]:
+def _find_contradictions(run: Invocation) -> Iterator[str]:
     """Options and operands that contradict each other."""
     count = len(run.operands)
     wanted = APPLETS[run.applet].operands

@@ -57,7 +57,7 @@ def _dispatch(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         case HelpRequest(applet=applet):
             from ltsp.cli import help  # noqa: A004, PLC0415 -- rarely needed
 
-            process.write_text(sys.stdout, help.text(applet))
+            process.write_text(sys.stdout, help.format_help(applet))
             return 0
         case VersionRequest():
             return _print_version()

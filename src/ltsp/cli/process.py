@@ -13,9 +13,9 @@ from typing import NoReturn, TextIO
 
 from ltsp.errors import LtspError
 
-_SIGNALLED = 128
+_SIGNAL_STATUS_BASE = 128
 """Added to the number of the signal for the exit status. POSIX.1-2017, sh, 2.8.2"""
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHOW_CURSOR = b"\x1b[?25h"
 """Progress bars hide it. console_codes(4), DECTCEM"""
 
@@ -25,7 +25,7 @@ class SignalReceived(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.exit_status = _SIGNALLED + number
+        self.exit_status = _SIGNAL_STATUS_BASE + number
 
 
 def install_handlers() -> None:
@@ -34,7 +34,7 @@ def install_handlers() -> None:
     That is as safe as SIGKILL: files with names are complete, and all others vanish with the process. Signals that the
     parent process ignored, as nohup(1) does, stay ignored.
     """
-    for number in _ENDING:
+    for number in _ENDING_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _raise_signal)
     sys.unraisablehook = _handle_unraisable
@@ -42,13 +42,13 @@ def install_handlers() -> None:
 
 def remove_handlers() -> None:
     """Restore the defaults before the interpreter exits: there is nothing left to clean up."""
-    for number in _ENDING:
+    for number in _ENDING_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
 
 
 def _raise_signal(number: int, _frame: FrameType | None) -> NoReturn:
-    for each in _ENDING:
+    for each in _ENDING_SIGNALS:
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, _exit_now)
     raise SignalReceived(number)
@@ -57,17 +57,17 @@ def _raise_signal(number: int, _frame: FrameType | None) -> NoReturn:
 def _exit_now(number: int, _frame: FrameType | None) -> NoReturn:
     if os.isatty(2):
         os.write(2, _SHOW_CURSOR)
-    os._exit(_SIGNALLED + number)
+    os._exit(_SIGNAL_STATUS_BASE + number)
 
 
 def _handle_unraisable(lost: sys.UnraisableHookArgs) -> None:
     """Exit if SignalReceived was raised in a destructor, where Python would ignore it."""
     if isinstance(lost.exc_value, SignalReceived):
-        _exit_now(lost.exc_value.exit_status - _SIGNALLED, None)
+        _exit_now(lost.exc_value.exit_status - _SIGNAL_STATUS_BASE, None)
     sys.__unraisablehook__(lost)
 
 
-_NAMES = {0: "standard input", 1: "standard output", 2: "standard error"}
+_STREAM_NAMES = {0: "standard input", 1: "standard output", 2: "standard error"}
 
 
 def open_missing_streams() -> None:
@@ -75,7 +75,7 @@ def open_missing_streams() -> None:
 
     Otherwise the next file to be opened, perhaps an image, gets its number, and output goes into it.
     """
-    for number in _NAMES:
+    for number in _STREAM_NAMES:
         try:
             os.fstat(number)
         except OSError:
@@ -114,4 +114,4 @@ def _open_stream(number: int) -> TextIO:
 
 
 def _stream_name(stream: TextIO) -> str:
-    return _NAMES.get(stream.fileno(), stream.name)
+    return _STREAM_NAMES.get(stream.fileno(), stream.name)

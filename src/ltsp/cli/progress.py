@@ -16,47 +16,47 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 Clock = Callable[[], float]
-LINE_SECONDS = 5.0
+LINE_INTERVAL = 5.0
 """Between two lines about the same step."""
-_BAR_SECONDS = 0.1
-_RATE_SECONDS = 1.0
+_BAR_INTERVAL = 0.1
+_MIN_RATE_TIME = 1.0
 """The time after which a rate is meaningful."""
 
 
 @dataclass(slots=True)
 class Counter:
-    """The progress of a step. Threads may advance it; `notify` is called by one at a time, at most every `seconds`."""
+    """The progress of a step. Threads may advance it; `notify` is called by one at a time, at most every `interval`."""
 
     total: int | None
     notify: Callable[[Counter], None]
-    seconds: float
+    interval: float
     """Between two calls of `notify`."""
     clock: Clock = time.monotonic
     done: int = 0
-    begin: float = field(init=False)
+    start_time: float = field(init=False)
     _next: float = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.begin = self.clock()
-        self._next = self.begin + self.seconds
+        self.start_time = self.clock()
+        self._next = self.start_time + self.interval
 
     def advance(self, amount: int) -> None:
         with self._lock:
             self.done += amount
             now = self.clock()
             if now >= self._next:
-                self._next = now + self.seconds
+                self._next = now + self.interval
                 self.notify(self)
 
     @property
     def elapsed(self) -> float:
-        return self.clock() - self.begin
+        return self.clock() - self.start_time
 
     @property
     def rate(self) -> float | None:
         """Bytes per second; None while that would be a guess."""
-        return self.done / self.elapsed if self.done and self.elapsed >= _RATE_SECONDS else None
+        return self.done / self.elapsed if self.done and self.elapsed >= _MIN_RATE_TIME else None
 
     @property
     def percent(self) -> int | None:
@@ -64,21 +64,21 @@ class Counter:
 
     def state(self) -> str:
         """`45 %, 194 MiB of 433 MiB, 78 MiB/s, 3 s left`."""
-        done, rate = units.size(self.done), self.rate
-        parts = [done] if not self.total else [f"{self.percent} %", f"{done} of {units.size(self.total)}"]
+        done, rate = units.format_size(self.done), self.rate
+        parts = [done] if not self.total else [f"{self.percent} %", f"{done} of {units.format_size(self.total)}"]
         if rate is not None:
-            parts.append(f"{units.size(round(rate))}/s")
+            parts.append(f"{units.format_size(round(rate))}/s")
             if self.total and self.done < self.total:
-                parts.append(f"{duration((self.total - self.done) / rate)} left")
+                parts.append(f"{format_duration((self.total - self.done) / rate)} left")
         return ", ".join(parts)
 
-    def outcome(self) -> str:
+    def format_outcome(self) -> str:
         """`433 MiB in 5.5 s`."""
-        took = duration(self.elapsed)
-        return f"{units.size(self.done)} in {took}" if self.done else took
+        took = format_duration(self.elapsed)
+        return f"{units.format_size(self.done)} in {took}" if self.done else took
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`0.4 s`, `12 s`, `3 min 5 s`, `2 h 1 min`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
@@ -121,11 +121,11 @@ class ProgressLines:
     @contextmanager
     def step(self, title: str, total: int | None) -> Iterator[Counter]:
         def notify(counter: Counter) -> None:
-            self.screen.remark(f"{title}: {counter.state()}")
+            self.screen.print_note(f"{title}: {counter.state()}")
 
-        counter = Counter(total, notify, LINE_SECONDS, self.clock)
+        counter = Counter(total, notify, LINE_INTERVAL, self.clock)
         yield counter
-        self.screen.remark(f"{title}: {counter.outcome()}")
+        self.screen.print_note(f"{title}: {counter.format_outcome()}")
 
     def pause(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -145,7 +145,7 @@ class PercentLines:
             nonlocal last
             if counter.percent is not None and counter.percent > last:
                 last = counter.percent
-                self.screen.line(str(last))
+                self.screen.print_result(str(last))
 
         yield Counter(total, notify, 0)
 
@@ -168,14 +168,14 @@ class ProgressBar:
     @contextmanager
     def step(self, title: str, total: int | None) -> Iterator[Counter]:
         outer = self._progress
-        progress = self._progress = outer or self._new()
+        progress = self._progress = outer or self._make_progress()
         shown = sanitize(title)
         task = progress.add_task(shown, total=total, state="")
 
         def notify(counter: Counter) -> None:
             progress.update(task, completed=counter.done, state=counter.state(), refresh=True)
 
-        counter = Counter(total, notify, _BAR_SECONDS)
+        counter = Counter(total, notify, _BAR_INTERVAL)
         try:
             if outer is None:
                 progress.start()
@@ -187,7 +187,7 @@ class ProgressBar:
                 progress.stop()
                 self._progress = None
         with self.pause():
-            self._screen.remark(f"{title}: {counter.outcome()}")
+            self._screen.print_note(f"{title}: {counter.format_outcome()}")
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -201,7 +201,7 @@ class ProgressBar:
         finally:
             progress.start()
 
-    def _new(self) -> Progress:
+    def _make_progress(self) -> Progress:
         from rich.console import Console  # noqa: PLC0415 -- slow to import, and only for terminals
         from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 

@@ -21,16 +21,16 @@ class Screen:
     colour: bool = False
     """Whether warnings and failures on `err` are coloured."""
 
-    def line(self, text: str) -> None:
+    def print_result(self, text: str) -> None:
         write_text(self.out, sanitize(text) + "\n")
 
-    def remark(self, text: str) -> None:
+    def print_note(self, text: str) -> None:
         write_text(self.err, sanitize(text) + "\n")
 
-    def warning(self, text: str) -> None:
+    def print_warning(self, text: str) -> None:
         self._write_marked("warning: ", _YELLOW, text)
 
-    def failure(self, text: str) -> None:
+    def print_error(self, text: str) -> None:
         self._write_marked("ltsp: ", _RED, text)
 
     def _write_marked(self, mark: str, colour: str, text: str) -> None:
@@ -48,7 +48,7 @@ def sanitize(text: str) -> str:
     return "".join(character if character.isprintable() else printable(character) for character in text)
 
 
-def may_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
+def supports_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
     """Whether to use colour on a stream: a terminal that is not dumb, and no NO_COLOR (no-color.org)."""
     return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
 

@@ -11,8 +11,8 @@ from ltsp.boottest import run, test_servers
 from ltsp.boottest.console import BootStage
 from ltsp.boottest.machine import Accelerator, VirtualMachine, choose_accelerator
 from ltsp.boottest.test_servers import BootRoute
-from ltsp.boottest.verdict import Verdict, server_lines
-from ltsp.build.boot_gate import boot_test_subject, stage_reporter
+from ltsp.boottest.verdict import Verdict, format_server_logs
+from ltsp.build.boot_gate import make_stage_callback, require_bootable
 from ltsp.errors import LtspError, UsageError
 from ltsp.publish.state import ImageState
 from ltsp.publish.store import Store
@@ -23,7 +23,7 @@ from ltsp.settings.applets import LtspOptions
 from ltsp.settings.network_options import BootTestOptions
 from ltsp.tree.name import printable
 
-_LAST_LINES = 12
+_MAX_CONSOLE_LINES = 12
 """Console lines shown after a failure; the JSON output has more."""
 
 
@@ -32,11 +32,11 @@ def boottest(name: str, options: BootTestOptions, ltsp: LtspOptions, report: Rep
 
     Raises UsageError for kernel arguments that an iPXE script cannot contain, LtspError if the test cannot be run.
     """
-    words = _check_kernel_arguments(options.kernel_arguments)
+    kernel_words = _check_kernel_arguments(options.kernel_arguments)
     if options.screenshot is not None:
         _check_writable(options.screenshot)
     state = Store(ltsp.base_dir, ltsp.tftp_dir).state(name)
-    subject = boot_test_subject(_find_version(state, options.version), state.image)
+    subject = require_bootable(_find_version(state, options.version), state.image)
     through_menu = options.version is None and subject.has_menu
     if options.version is None and not through_menu:
         report.note("no iPXE menu yet, so the version is booted without one; ltsp ipxe creates the menu")
@@ -46,20 +46,20 @@ def boottest(name: str, options: BootTestOptions, ltsp: LtspOptions, report: Rep
         options.transport,
         options.fetch,
         uefi=options.firmware == "uefi",
-        extra=words,
+        extra=kernel_words,
     )
     accel = choose_accelerator() if options.accel == "auto" else Accelerator(options.accel)
-    with _open_log(options.console) as printed, test_servers.start_servers(route, report.note) as where:
-        machine = VirtualMachine(where.boot, where.firmware, accel, options.memory)
+    with _open_log(options.console) as write_output, test_servers.start_servers(route, report.note) as boot_servers:
+        machine = VirtualMachine(boot_servers.boot, boot_servers.firmware, accel, options.memory)
         watch = run.WatchOptions(
             timeout=options.timeout,
-            reached=stage_reporter(report),
-            printed=printed,
+            on_stage=make_stage_callback(report),
+            on_output=write_output,
             screenshot=options.screenshot or "",
         )
-        verdict = run.run_boot_test(machine, watch, subject.image, where.servers)
+        verdict = run.run_boot_test(machine, watch, subject.image, boot_servers.servers)
     if options.json:
-        report.result(_facts(route, accel, options, verdict))
+        report.result(_verdict_facts(route, accel, options, verdict))
     else:
         for line in _verdict_lines(route, verdict):
             report.say(line)
@@ -115,7 +115,9 @@ def _write(write: Callable[[bytes], int], data: bytes) -> None:
     write(data)
 
 
-def _facts(route: BootRoute, accel: Accelerator, options: BootTestOptions, verdict: Verdict) -> dict[str, object]:
+def _verdict_facts(
+    route: BootRoute, accel: Accelerator, options: BootTestOptions, verdict: Verdict
+) -> dict[str, object]:
     return {
         "name": route.subject.name,
         "version": route.subject.version,
@@ -142,8 +144,8 @@ def _verdict_lines(route: BootRoute, verdict: Verdict) -> Iterator[str]:
     )
     if verdict.guest:
         received = sum(verdict.guest.received.values())
-        free = verdict.guest.available << 10
-        yield f"  received {units.size(received)}, {units.size(free)} of memory left, systemd {verdict.guest.state}"
+        memory = units.format_size(verdict.guest.available << 10)
+        yield f"  received {units.format_size(received)}, {memory} of memory left, systemd {verdict.guest.state}"
     if not verdict.passed:
-        yield from (f"  | {line}" for line in verdict.tail[-_LAST_LINES:])
-        yield from (f"  {line}" for line in server_lines(verdict))
+        yield from (f"  | {line}" for line in verdict.tail[-_MAX_CONSOLE_LINES:])
+        yield from (f"  {line}" for line in format_server_logs(verdict))

@@ -15,12 +15,12 @@ def dhcp_snippet(kind: str, options: DhcpSnippetOptions, report: Report) -> None
     """Raises UsageError for an unknown kind, and LtspError if --server is needed."""
     if kind not in SNIPPETS:
         raise UsageError(f"unknown kind of DHCP server: {kind!a}", f"choose one of {', '.join(SNIPPETS)}")
-    server = _server_address(options.server)
+    server = _find_server_address(options.server)
     for line in "\n".join(SNIPPETS[kind](server)).splitlines():
         report.say(line)
 
 
-def _server_address(text: str) -> ipaddress.IPv4Address:
+def _find_server_address(text: str) -> ipaddress.IPv4Address:
     if text:
         try:
             return ipaddress.IPv4Address(text)

@@ -14,15 +14,15 @@ from ltsp.services.dnsmasq import DnsmasqConfig
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.network_options import DnsmasqOptions
 
-_PATH = "/etc/dnsmasq.d/ltsp-dnsmasq.conf"
-_RESOLVERS = ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf")
+_CONFIG_PATH = "/etc/dnsmasq.d/ltsp-dnsmasq.conf"
+_RESOLV_CONF_PATHS = ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf")
 """The first has the servers that systemd-resolved asks; the second then has only itself. systemd-resolved(8)"""
 _THIS_SERVER = "0.0.0.0"  # noqa: S104 -- dnsmasq replaces it by its own address; nothing binds to it
 
 
-def dnsmasq(options: DnsmasqOptions, ltsp: LtspOptions, report: Report, path: str = _PATH) -> None:
+def dnsmasq(options: DnsmasqOptions, ltsp: LtspOptions, report: Report, path: str = _CONFIG_PATH) -> None:
     """Raises UsageError if a DNS server is not an address, and LtspError if dnsmasq cannot be set up."""
-    wanted = DnsmasqConfig(
+    config = DnsmasqConfig(
         list_interfaces(),
         ltsp.tftp_dir,
         dns=options.dns,
@@ -31,12 +31,12 @@ def dnsmasq(options: DnsmasqOptions, ltsp: LtspOptions, report: Report, path: st
         dns_servers=_check_addresses(options.dns_server) or _find_own_nameservers(dns=options.dns),
         tftp=options.tftp,
     )
-    if options.proxy_dhcp and not wanted.interfaces:
+    if options.proxy_dhcp and not config.interfaces:
         report.warn("this server has no IPv4 network: run ltsp dnsmasq again when it is connected")
-    changed = write_config(path, wanted.text(), report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
+    changed = write_config(path, config.text(), report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
     if not changed:
         return
-    if command.find("dnsmasq") is None:
+    if command.find_program("dnsmasq") is None:
         report.warn("dnsmasq not found: install the package dnsmasq")
     elif systemd.is_running():
         systemd.restart("dnsmasq")
@@ -76,7 +76,7 @@ def _check_addresses(texts: Sequence[str]) -> tuple[str, ...]:
 def _find_own_nameservers(*, dns: bool) -> tuple[str, ...]:
     if dns:
         return (_THIS_SERVER,)
-    for path in _RESOLVERS:
+    for path in _RESOLV_CONF_PATHS:
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
                 servers = parse_nameservers(file.read())

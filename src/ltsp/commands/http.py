@@ -16,10 +16,10 @@ from ltsp.settings.applets import LtspOptions
 from ltsp.settings.network_options import HttpOptions
 from ltsp.tree.name import printable
 
-_UNIT = f"/etc/systemd/system/{http_config.NAME}"
+_UNIT_PATH = f"/etc/systemd/system/{http_config.UNIT_NAME}"
 
 
-def http(options: HttpOptions, ltsp: LtspOptions, report: Report, path: str = _UNIT) -> None:
+def http(options: HttpOptions, ltsp: LtspOptions, report: Report, path: str = _UNIT_PATH) -> None:
     """Serve until the process is stopped, or install a systemd service that does.
 
     Raises UsageError for a dry run without --service, and LtspError if it cannot serve.
@@ -27,7 +27,9 @@ def http(options: HttpOptions, ltsp: LtspOptions, report: Report, path: str = _U
     if options.dry_run and not options.service:
         raise UsageError("option --dry-run requires --service", "ltsp http --service --dry-run")
     if options.nginx:
-        for line in http_config.nginx_configuration(ltsp.base_dir, ltsp.tftp_dir, options.http_port).splitlines():
+        for line in http_config.format_nginx_configuration(
+            ltsp.base_dir, ltsp.tftp_dir, options.http_port
+        ).splitlines():
             report.say(line)
         return
     with errors.require_library("ltsp http", "aiohttp", "http", "or use nginx: ltsp http --nginx"):
@@ -51,12 +53,12 @@ def _install_service(options: HttpOptions, ltsp: LtspOptions, report: Report, pa
         *(f"--base-dir={ltsp.base_dir}", f"--tftp-dir={ltsp.tftp_dir}", "http"),
         *(f"--http-address={options.http_address}", f"--http-port={options.http_port}"),
     ]
-    text = http_config.http_unit(command)
+    text = http_config.format_http_unit(command)
     changed = write_config(path, text, report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
     if options.dry_run:
         return
     if not systemd.is_running():
         report.warn("systemd is not running, so the service was not started")
         return
-    systemd.enable_and_start(http_config.NAME, restart=changed)
-    report.say(f"started {http_config.NAME}; to check it: systemctl status {http_config.NAME}")
+    systemd.enable_and_start(http_config.UNIT_NAME, restart=changed)
+    report.say(f"started {http_config.UNIT_NAME}; to check it: systemctl status {http_config.UNIT_NAME}")

@@ -11,7 +11,7 @@ from ltsp.build.batch import run_each, update_after_publish
 from ltsp.build.client_initrd import NO_KERNEL
 from ltsp.build.pipeline import RequestedImage, build, finish_build
 from ltsp.build.raspberry import missing_rpi_image_warning
-from ltsp.build.request import BuildRequest, make_request, other_origin
+from ltsp.build.request import BuildRequest, find_changed_source, make_request
 from ltsp.errors import LtspError, UsageError
 from ltsp.publish.manifest import Origin
 from ltsp.publish.store import Store
@@ -22,7 +22,7 @@ from ltsp.settings.image_options import ImageOptions
 from ltsp.settings.resolve import Hooks
 from ltsp.source.find import find_source
 from ltsp.source.location import make_source_absolute
-from ltsp.source.names import derive_name, list_names
+from ltsp.source.names import derive_name, list_source_names
 from ltsp.source.source import Source
 from ltsp.source.spec import DiskOptions
 from ltsp.tree.name import printable
@@ -35,7 +35,7 @@ def image(
     operands: Sequence[str],
     options: ImageOptions,
     ltsp: LtspOptions,
-    commands: Hooks,
+    hooks: Hooks,
     conf: Conf,
     report: Report,
 ) -> int:
@@ -43,11 +43,11 @@ def image(
 
     Raises UsageError before any work, and LtspError if there is only one image.
     """
-    request = make_request(options, ltsp, commands, os.path.dirname(conf.path))
+    request = make_request(options, ltsp, hooks, os.path.dirname(conf.path))
     for warning in request.rules.warnings:
         report.warn(warning)
     with ExitStack() as keep:
-        found = _find_sources(_arguments(operands, options, ltsp, report), request, report, keep)
+        found = _find_sources(_choose_arguments(operands, options, ltsp, report), request, report, keep)
         status = _make_images(found, request, conf, report)
     if not options.dry_run:
         update_after_publish(ltsp, conf, options, report)
@@ -59,7 +59,7 @@ def _make_images(
 ) -> int:
     """The worst exit status."""
     options, store = request.options, request.store
-    if missing := missing_rpi_image_warning(options.rpi_image, _names(found), store):
+    if missing := missing_rpi_image_warning(options.rpi_image, _image_names(found), store):
         report.warn(missing)
     results: list[Mapping[str, object]] = []
 
@@ -76,7 +76,7 @@ def _make_images(
             return 0
         built = build(request, requested, report)
         summary.show(built, report)
-        results.append(summary.facts(built))
+        results.append(summary.to_json(built))
         finish_build(request, built.source, report)
         return built.exit_status
 
@@ -85,10 +85,12 @@ def _make_images(
     return status
 
 
-def _arguments(operands: Sequence[str], options: ImageOptions, ltsp: LtspOptions, report: Report) -> Sequence[str]:
+def _choose_arguments(
+    operands: Sequence[str], options: ImageOptions, ltsp: LtspOptions, report: Report
+) -> Sequence[str]:
     if operands:
         return list(dict.fromkeys(operands))
-    every, warnings = list_names(ltsp.base_dir, all_images=options.all_images)
+    every, warnings = list_source_names(ltsp.base_dir, all_images=options.all_images)
     for warning in warnings:
         report.warn(warning)
     return every
@@ -103,25 +105,25 @@ def _find_sources(
     Raises UsageError, also if two sources would have the same name.
     """
     found: dict[str, RequestedImage | LtspError] = {}
-    taken_by: dict[str, str] = {}
-    made_from: dict[str, str] = {}
+    argument_by_name: dict[str, str] = {}
+    recorded_sources: dict[str, str] = {}
 
-    def recorded(name: str) -> str:
-        argument = _recorded_source(request.store, name)
+    def find_recorded(name: str) -> str:
+        argument = _find_recorded_source(request.store, name)
         if argument and argument != name:
             report.note(f"{name} is an exported image: rebuilding it from its original source, {printable(argument)}")
-            made_from[name] = argument
+            recorded_sources[name] = argument
         return argument
 
     for argument in arguments:
         try:
-            source = _find_source(argument, request, recorded, keep if len(arguments) <= _MOST_KEPT else None)
+            source = _find_source(argument, request, find_recorded, keep if len(arguments) <= _MOST_KEPT else None)
         except UsageError:
             raise
         except LtspError as error:
             found[argument] = error
             continue
-        other = taken_by.setdefault(source.name, argument)
+        other = argument_by_name.setdefault(source.name, argument)
         if other != argument:
             raise UsageError(
                 f"{printable(other)} and {printable(argument)} would both become the image {source.name}",
@@ -129,30 +131,30 @@ def _find_sources(
             )
         # Recording the image's own name would make a second rebuild impossible.
         found[argument] = RequestedImage(
-            make_source_absolute(made_from.get(source.name, argument), request.ltsp.base_dir), source
+            make_source_absolute(recorded_sources.get(source.name, argument), request.ltsp.base_dir), source
         )
     return found
 
 
 def _find_source(
-    argument: str, request: BuildRequest, recorded: Callable[[str], str], keep: ExitStack | None
+    argument: str, request: BuildRequest, find_recorded: Callable[[str], str], keep: ExitStack | None
 ) -> Source:
     options, ltsp = request.options, request.ltsp
     return find_source(
         argument,
         ltsp.base_dir,
         name=options.name or "",
-        leave_out=(ltsp.base_dir, ltsp.tftp_dir),
-        recorded=recorded,
+        excluded_directories=(ltsp.base_dir, ltsp.tftp_dir),
+        find_recorded=find_recorded,
         recompress=options.recompress,
         disks=DiskOptions.of(options),
         snapshots=options.snapshot,
-        own_rule="" if options.kernel_initrd == NO_KERNEL else options.kernel_initrd,
+        user_rule="" if options.kernel_initrd == NO_KERNEL else options.kernel_initrd,
         keep=keep,
     )
 
 
-def _names(found: Mapping[str, RequestedImage | LtspError]) -> Iterator[str]:
+def _image_names(found: Mapping[str, RequestedImage | LtspError]) -> Iterator[str]:
     """Of all images of the run, including those whose source was not found: that error is reported already."""
     for argument, requested in found.items():
         yield (
@@ -160,7 +162,7 @@ def _names(found: Mapping[str, RequestedImage | LtspError]) -> Iterator[str]:
         )
 
 
-def _recorded_source(store: Store, name: str) -> str:
+def _find_recorded_source(store: Store, name: str) -> str:
     """What an exported image was made from; empty if unknown."""
     current = store.current(name)
     return current.manifest.source.argument if current and current.manifest.origin is not Origin.FOREIGN else ""
@@ -169,10 +171,10 @@ def _recorded_source(store: Store, name: str) -> str:
 def _changed_source_warning(store: Store, requested: RequestedImage) -> str:
     """The warning that the image used to be made from another source; empty if it was not, or if that is unknown."""
     name = requested.source.name
-    before = other_origin(store, name, requested.argument)
-    if not before:
+    recorded_source = find_changed_source(store, name, requested.argument)
+    if not recorded_source:
         return ""
     return (
-        f"the image {name} was made from {printable(before)} before, and is now made from "
+        f"the image {name} was made from {printable(recorded_source)} before, and is now made from "
         f"{printable(requested.argument)}: give --name=OTHER to keep both"
     )

@@ -7,7 +7,7 @@ import platform
 import shutil
 from os.path import join
 
-from ltsp.build.version_facts import deleted_image_warning, state_facts
+from ltsp.build.version_facts import deleted_image_warning, state_to_json
 from ltsp.host.root import is_chroot
 from ltsp.publish.state import ForeignImage, ImageState
 from ltsp.publish.store import Store
@@ -24,15 +24,15 @@ _NOT_SOURCES = {"images"}
 
 def info(options: InfoOptions, ltsp: LtspOptions, report: Report) -> None:
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
-    server = _server()
+    server = _server_facts()
     directories = {
         "base_dir": ltsp.base_dir,
         "images": join(ltsp.base_dir, "images"),
         "tftp_dir": ltsp.tftp_dir,
         "home_dir": ltsp.home_dir,
     }
-    space = {name: _space(path) for name, path in directories.items()}
-    sources = _sources(ltsp.base_dir)
+    space = {name: _measure_space(path) for name, path in directories.items()}
+    sources = _list_sources(ltsp.base_dir)
     states = [store.state(name) for name in store.names()]
     if options.json:
         report.result(
@@ -40,7 +40,7 @@ def info(options: InfoOptions, ltsp: LtspOptions, report: Report) -> None:
                 "server": server,
                 "directories": {name: {"path": path, "space": space[name]} for name, path in directories.items()},
                 "sources": sources,
-                "images": {state.paths.name: state_facts(state) for state in states},
+                "images": {state.paths.name: state_to_json(state) for state in states},
             }
         )
         return
@@ -51,13 +51,13 @@ def info(options: InfoOptions, ltsp: LtspOptions, report: Report) -> None:
         [(name, printable(path), *_format_space(space[name])) for name, path in directories.items()],
     )
     report.table(("source", "kind"), [(printable(name), kind) for name, kind in sources.items()])
-    report.table(("image", "current version", "size", "kernel", "versions"), [_row(state) for state in states])
+    report.table(("image", "current version", "size", "kernel", "versions"), [_image_row(state) for state in states])
     for state in states:
-        if gone := deleted_image_warning(state):
-            report.warn(gone)
+        if warning := deleted_image_warning(state):
+            report.warn(warning)
 
 
-def _server() -> dict[str, object]:
+def _server_facts() -> dict[str, object]:
     try:
         system = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
     except OSError:
@@ -68,12 +68,12 @@ def _server() -> dict[str, object]:
         "kernel": platform.release(),
         "machine": platform.machine(),
         "processors": len(os.sched_getaffinity(0)),
-        "memory": units.size(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
+        "memory": units.format_size(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
         "python": platform.python_version(),
     }
 
 
-def _space(path: str) -> dict[str, int] | None:
+def _measure_space(path: str) -> dict[str, int] | None:
     """Total and free bytes; None if the directory does not exist."""
     try:
         usage = shutil.disk_usage(path)
@@ -83,10 +83,10 @@ def _space(path: str) -> dict[str, int] | None:
 
 
 def _format_space(space: dict[str, int] | None) -> tuple[str, str]:
-    return (units.size(space["free"]), units.size(space["total"])) if space else ("missing", "")
+    return (units.format_size(space["free"]), units.format_size(space["total"])) if space else ("missing", "")
 
 
-def _sources(base_dir: str) -> dict[str, str]:
+def _list_sources(base_dir: str) -> dict[str, str]:
     """Chroots and virtual machine disks in BASE_DIR, by name; none of their files is opened."""
     try:
         names = sort_names([from_os(name) for name in os.listdir(base_dir)])
@@ -102,12 +102,12 @@ def _sources(base_dir: str) -> dict[str, str]:
         elif name.endswith(".img") and os.path.isfile(path):
             found.setdefault(name.removesuffix(".img"), "virtual machine disk")
     return {
-        name: kind + (f", but its name {fault}" if (fault := naming.fault(name)) else "")
+        name: kind + (f", but its name {fault}" if (fault := naming.find_fault(name)) else "")
         for name, kind in found.items()
     }
 
 
-def _row(state: ImageState) -> tuple[str, str, str, str, str]:
+def _image_row(state: ImageState) -> tuple[str, str, str, str, str]:
     name = state.paths.name
     current = state.current
     size = current.manifest.image.size if current and current.manifest.image else None
@@ -120,7 +120,7 @@ def _row(state: ImageState) -> tuple[str, str, str, str, str]:
     return (
         name,
         shown,
-        "-" if size is None else units.size(size),
+        "-" if size is None else units.format_size(size),
         printable(kernel.version) if kernel and kernel.version else ("yes" if bootable else "none"),
         str(len(state.versions)),
     )

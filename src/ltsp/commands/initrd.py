@@ -8,7 +8,7 @@ from textwrap import wrap
 
 from ltsp.build.add_on import AddOnLayer, add_on_path, lock_add_on, make_add_on, read_add_on, write_add_on
 from ltsp.build.add_on_sources import list_site_files
-from ltsp.initrd.site.layer import LISTS, SiteLayer
+from ltsp.initrd.site.layer import LIST_NAMES, SiteLayer
 from ltsp.report import units
 from ltsp.report.report import Report
 from ltsp.settings.applets import LtspOptions
@@ -18,7 +18,7 @@ from ltsp.tree.name import printable
 
 _LIST_WIDTH = 72
 """Characters of a list on one line of the table."""
-_MOST_NAMED = 20
+_MAX_NAMED_FILES = 20
 """How many of the site's files are named."""
 
 
@@ -29,15 +29,15 @@ def initrd(options: InitrdOptions, ltsp: LtspOptions, conf: Conf, report: Report
     """
     path = add_on_path(ltsp)
     with nullcontext() if options.dry_run else lock_add_on(path, ltsp.tftp_dir):
-        made, archive = make_add_on(ltsp, conf, report.warn, system)
+        layers, archive = make_add_on(ltsp, conf, report.warn, system)
         changed = read_add_on(path) != archive
         if changed and not options.dry_run:
             write_add_on(path, archive)
-    _print_summary(made, path, len(archive), report, options, changed=changed)
+    _print_summary(layers, path, len(archive), report, options, changed=changed)
 
 
 def _print_summary(
-    made: list[AddOnLayer], path: str, size: int, report: Report, options: InitrdOptions, *, changed: bool
+    layers: list[AddOnLayer], path: str, size: int, report: Report, options: InitrdOptions, *, changed: bool
 ) -> None:
     if options.json:
         report.result(
@@ -63,7 +63,7 @@ def _print_summary(
                         "remove": list(each.layer.remove),
                         "passwords": sorted(name for name, hashed in each.layer.shadow.items() if hashed != "!"),
                     }
-                    for each in made
+                    for each in layers
                 ],
             }
         )
@@ -71,27 +71,29 @@ def _print_summary(
     if options.dry_run:
         report.table(
             ("layer", "source", "clients", "contents"),
-            [_row(each, line) for each in made for line in _lines(each.layer)],
+            [_layer_row(each, line) for each in layers for line in _layer_lines(each.layer)],
         )
         return
-    what = f"{printable(path)}: {units.size(size)}, {units.plural(len(made), 'layer')}"
-    report.say(what if changed else f"unchanged {what}")
-    if files := list_site_files(made[0].layer.files):
-        more = f", and {len(files) - _MOST_NAMED} more; --dry-run lists them" if len(files) > _MOST_NAMED else ""
-        report.note(f"files of /etc/ltsp that clients get: {', '.join(map(printable, files[:_MOST_NAMED]))}{more}")
+    summary = f"{printable(path)}: {units.format_size(size)}, {units.format_count(len(layers), 'layer')}"
+    report.say(summary if changed else f"unchanged {summary}")
+    if files := list_site_files(layers[0].layer.files):
+        more = (
+            f", and {len(files) - _MAX_NAMED_FILES} more; --dry-run lists them" if len(files) > _MAX_NAMED_FILES else ""
+        )
+        report.note(f"files of /etc/ltsp that clients get: {', '.join(map(printable, files[:_MAX_NAMED_FILES]))}{more}")
 
 
-def _row(each: AddOnLayer, line: str) -> tuple[str, str, str, str]:
-    who = " ".join(each.layer.match) or ("every client" if each.name == "common" else "its clients")
-    return each.name, printable(each.title), printable(who), printable(line)
+def _layer_row(each: AddOnLayer, line: str) -> tuple[str, str, str, str]:
+    clients = " ".join(each.layer.match) or ("every client" if each.name == "common" else "its clients")
+    return each.name, printable(each.title), printable(clients), printable(line)
 
 
-def _lines(layer: SiteLayer) -> Iterator[str]:
+def _layer_lines(layer: SiteLayer) -> Iterator[str]:
     """The contents of a layer, one item a line; neither passwords nor hashes."""
     yield from (f"{key}={value}" for key, value in sorted(layer.env.items()))
     yield from (f"file {path}" for path in sorted(layer.files))
     yield from (f"part of {path}: {name}" for path, each in sorted(layer.parts.items()) for name in sorted(each))
-    for name in LISTS:
+    for name in LIST_NAMES:
         entries: tuple[str, ...] = getattr(layer, name)
         yield from (
             f"{name} {line}"

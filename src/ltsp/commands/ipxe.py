@@ -8,7 +8,7 @@ from os.path import join
 
 from ltsp.boot.ipxe import UnwritableText
 from ltsp.boot.menu import Menu, MenuEntry
-from ltsp.boot.menu_settings import entry_title, menu_settings
+from ltsp.boot.menu_settings import entry_title, read_menu_settings
 from ltsp.build.server_files import BINARIES, MEMTESTS, Binary, check_missing_binaries, install_binaries, write_config
 from ltsp.build.version_facts import deleted_image_warning
 from ltsp.errors import LtspError
@@ -21,7 +21,7 @@ from ltsp.report.report import Report
 from ltsp.settings import naming
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.conf import Conf
-from ltsp.settings.conf_values import evaluate
+from ltsp.settings.conf_values import evaluate_settings
 from ltsp.settings.naming import MENU
 from ltsp.settings.network_options import IpxeOptions
 from ltsp.settings.resolve import Setting
@@ -47,8 +47,8 @@ def ipxe(
     missing: Sequence[Binary] = ()
     if options.binaries != "0":
         again = options.binaries == "1"
-        missing = install_binaries(directory, binaries, report, again=again, dry_run=options.dry_run)
-    menu = _make_menu(options, ltsp, conf, evaluate(conf, identity, "ipxe"), report)
+        missing = install_binaries(directory, binaries, report, replace_existing=again, dry_run=options.dry_run)
+    menu = _make_menu(options, ltsp, conf, evaluate_settings(conf, identity, "ipxe"), report)
     try:
         text = menu.text()
     except UnwritableText as fault:
@@ -66,8 +66,8 @@ def _make_menu(
     options: IpxeOptions, ltsp: LtspOptions, conf: Conf, server: Mapping[str, Setting], report: Report
 ) -> Menu:
     images, chroots = _list_bootable(ltsp, report)
-    bare = Menu(ltsp.base_dir, _menu_entries(images, server), _menu_entries(chroots, server, prefix="r_"))
-    settings = menu_settings(conf, server, bare.labels)
+    entries_only = Menu(ltsp.base_dir, _menu_entries(images, server), _menu_entries(chroots, server, prefix="r_"))
+    settings = read_menu_settings(conf, server, entries_only.labels)
     for warning in settings.warnings:
         report.warn(printable(warning))
     transports = {settings.options.transport, *(section.options.transport for section in settings.sections)}
@@ -77,8 +77,8 @@ def _make_menu(
         )
     return Menu(
         ltsp.base_dir,
-        bare.images,
-        bare.chroots,
+        entries_only.images,
+        entries_only.chroots,
         settings.options,
         settings.sections,
         server=options.server,
@@ -99,24 +99,23 @@ def _list_bootable(ltsp: LtspOptions, report: Report) -> tuple[list[str], list[s
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     states = [store.state(name) for name in store.names()]
     for state in states:
-        if gone := deleted_image_warning(state):
-            report.warn(gone)
+        if warning := deleted_image_warning(state):
+            report.warn(warning)
     with_kernel = {state.paths.name for state in states if state.pointer}
     images = {state.paths.name: state.image for state in states if state.image is not None}
     chroots = [
         name
         for name in files.list_names(ltsp.base_dir)
-        if name not in _NOT_CHROOTS and not naming.fault(name) and is_chroot(encode(join(ltsp.base_dir, name)))
+        if name not in _NOT_CHROOTS and not naming.find_fault(name) and is_chroot(encode(join(ltsp.base_dir, name)))
     ]
     for name, image in images.items():
         if name not in with_kernel:
             # A disk or live medium from elsewhere boots with the kernel of a chroot.
-            other = (
+            chroot_hint = (
                 f", ltsp kernel --name={name} CHROOT publishes that of a chroot"
                 if isinstance(image, ForeignImage)
                 else ""
             )
-            report.warn(
-                f"image {name} is not in the menu: no published kernel (ltsp kernel {name} publishes its own{other})"
-            )
+            remedy = f"ltsp kernel {name} publishes its own{chroot_hint}"
+            report.warn(f"image {name} is not in the menu: no published kernel ({remedy})")
     return [name for name in images if name in with_kernel], [name for name in chroots if name in with_kernel]

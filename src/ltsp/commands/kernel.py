@@ -11,7 +11,7 @@ from ltsp.build.batch import run_each, update_after_publish
 from ltsp.build.client_initrd import NO_KERNEL, ClientInitrdRequest
 from ltsp.build.publish_kernel import publish_source_kernel
 from ltsp.build.raspberry import link_raspberry_files, missing_rpi_image_warning
-from ltsp.build.request import other_origin
+from ltsp.build.request import find_changed_source
 from ltsp.build.version_facts import removed_version_lines
 from ltsp.errors import UsageError
 from ltsp.publish.store import Store
@@ -24,7 +24,7 @@ from ltsp.settings.image_options import KernelOptions
 from ltsp.source.find import find_source
 from ltsp.source.live.live_source import LiveSource
 from ltsp.source.location import make_source_absolute
-from ltsp.source.names import check_at_most_three, derive_name, list_names
+from ltsp.source.names import check_image_count, derive_name, list_source_names
 from ltsp.source.spec import DiskOptions
 from ltsp.tree.name import printable
 
@@ -40,9 +40,9 @@ def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, c
     if options.kernel_initrd:
         KernelRule.parse(options.kernel_initrd)
     arguments = list(dict.fromkeys(operands)) or _default_arguments(store, options, report)
-    names_of_run = [options.name] if options.name else map(_name_of, arguments)
-    if missing := missing_rpi_image_warning(options.rpi_image, names_of_run, store):
-        report.warn(missing)
+    image_names = [options.name] if options.name else map(_derive_image_name, arguments)
+    if warning := missing_rpi_image_warning(options.rpi_image, image_names, store):
+        report.warn(warning)
     results: list[Mapping[str, object]] = []
 
     def publish(argument: str) -> int:
@@ -56,7 +56,7 @@ def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, c
     return status
 
 
-def _name_of(argument: str) -> str:
+def _derive_image_name(argument: str) -> str:
     """The image's name for an argument, which options or further sources may follow."""
     return derive_name(argument.partition(",")[0])
 
@@ -65,8 +65,8 @@ def _default_arguments(store: Store, options: KernelOptions, report: Report) -> 
     """The published images; if there are none, the sources in BASE_DIR."""
     published = store.names()
     if published:
-        return check_at_most_three(published, all_images=options.all_images)
-    every, warnings = list_names(store.base_dir, all_images=options.all_images)
+        return check_image_count(published, all_images=options.all_images)
+    every, warnings = list_source_names(store.base_dir, all_images=options.all_images)
     for warning in warnings:
         report.warn(warning)
     return every
@@ -75,27 +75,29 @@ def _default_arguments(store: Store, options: KernelOptions, report: Report) -> 
 def _publish(
     argument: str, options: KernelOptions, ltsp: LtspOptions, store: Store, report: Report, keep: ExitStack
 ) -> Mapping[str, object]:
-    exported = f"{ltsp.base_dir}/images/{argument}.img"
+    published_image = f"{ltsp.base_dir}/images/{argument}.img"
     # Clients use the modules of the image; a chroot of the same name may be newer.
-    is_exported = "/" not in argument and os.path.exists(exported)
-    name = options.name or (argument if is_exported else "")
-    wanted = ClientInitrdRequest.of(options)
+    is_published = "/" not in argument and os.path.exists(published_image)
+    name = options.name or (argument if is_published else "")
+    initrd_request = ClientInitrdRequest.of(options)
     disks = DiskOptions.of(options)
     source = find_source(
-        exported if is_exported else argument,
+        published_image if is_published else argument,
         ltsp.base_dir,
         name=name,
         recompress=True,
         disks=disks,
         snapshots=options.snapshot,
-        own_rule=options.kernel_initrd,
+        user_rule=options.kernel_initrd,
         keep=keep,
     )
-    if is_exported and isinstance(source, LiveSource):
+    if is_published and isinstance(source, LiveSource):
         source.check_clients_find_system()
-    if not is_exported and (before := other_origin(store, source.name, make_source_absolute(argument, ltsp.base_dir))):
+    if not is_published and (
+        recorded_source := find_changed_source(store, source.name, make_source_absolute(argument, ltsp.base_dir))
+    ):
         report.warn(
-            f"the image {source.name} was made from {printable(before)}, but its kernel now comes from "
+            f"the image {source.name} was made from {printable(recorded_source)}, but its kernel now comes from "
             f"{printable(argument)}: run `ltsp image` for it, or give --name=OTHER to keep both"
         )
     with store.locked(source.name, options.wait) as locked:
@@ -103,7 +105,9 @@ def _publish(
         if boot_test and not isinstance(locked.state().image, Version):
             report.note(f"{source.name}.img was not made here: its kernel is published without a boot test")
             boot_test = ""
-        outcome, found = publish_source_kernel(locked, source, argument, options, wanted, report, boot_test=boot_test)
+        outcome, chosen_kernel = publish_source_kernel(
+            locked, source, argument, options, initrd_request, report, boot_test=boot_test
+        )
     if options.rpi_image == source.name:
         link_raspberry_files(store, source.name, report)
     _print_outcome(outcome, source.name, report)
@@ -111,8 +115,8 @@ def _publish(
         "name": source.name,
         "published": isinstance(outcome, PublishedVersion),
         "version": outcome.version.id,
-        "kernel": found.to_json(),
-        "warnings": list(found.warnings),
+        "kernel": chosen_kernel.to_json(),
+        "warnings": list(chosen_kernel.warnings),
     }
 
 
@@ -122,5 +126,5 @@ def _print_outcome(outcome: PublishedVersion | Unchanged, name: str, report: Rep
         report.say(f"unchanged {name}: version {version} already has this kernel")
     else:
         report.say(f"published {name}, version {version}, with this kernel")
-        for line in removed_version_lines(outcome.collected):
+        for line in removed_version_lines(outcome.removed_versions):
             report.say(line)

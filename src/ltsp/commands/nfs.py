@@ -14,16 +14,16 @@ from ltsp.settings.applets import LtspOptions
 from ltsp.settings.network_options import NfsOptions
 from ltsp.tree.name import printable
 
-_PATH = "/etc/exports.d/ltsp-nfs.exports"
-_LARGEST_MENU = 1 << 20
+_EXPORTS_PATH = "/etc/exports.d/ltsp-nfs.exports"
+_MAX_MENU_SIZE = 1 << 20
 
 
-def nfs(options: NfsOptions, ltsp: LtspOptions, report: Report, path: str = _PATH) -> None:
+def nfs(options: NfsOptions, ltsp: LtspOptions, report: Report, path: str = _EXPORTS_PATH) -> None:
     """Raises LtspError if the server has no network, the file cannot be written or the NFS server rejects it."""
     exports = NfsExports(
         tuple(each.address.network for each in list_interfaces()),
         ltsp.base_dir,
-        base=options.export == "base",
+        export_base=options.export == "base",
         tftp_dir=ltsp.tftp_dir if options.nfs_tftp else "",
         home_dir=ltsp.home_dir if options.nfs_home else "",
     )
@@ -38,7 +38,7 @@ def nfs(options: NfsOptions, ltsp: LtspOptions, report: Report, path: str = _PAT
             )
     if not changed:
         return
-    if command.find("exportfs") is None:
+    if command.find_program("exportfs") is None:
         report.warn("no NFS server found: install the package nfs-kernel-server (nfs-utils on other distributions)")
     else:
         command.run(["exportfs", "-ra"])
@@ -52,6 +52,6 @@ def find_old_menus(tftp_dir: str) -> list[str]:
         path = join(directory, name)
         if name.endswith((".ipxe", ".cfg", ".conf")) and os.path.isfile(path):
             with open(path, "rb") as file:
-                if b"nfsroot=" in file.read(_LARGEST_MENU):
+                if b"nfsroot=" in file.read(_MAX_MENU_SIZE):
                     found.append(path)
     return found

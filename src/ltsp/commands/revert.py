@@ -32,19 +32,19 @@ def revert(operands: Sequence[str], options: ImageOptions, ltsp: LtspOptions, co
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     results: list[Mapping[str, object]] = []
 
-    def exchange(name: str) -> int:
+    def revert_one(name: str) -> int:
         outcome = _revert_image(name, options, store, report)
         version, reverted = outcome.version.id, isinstance(outcome, PublishedVersion)
         if isinstance(outcome, PublishedVersion):
             report.say(f"reverted  {name}: clients now boot version {version}")
-            for line in removed_version_lines(outcome.collected):
+            for line in removed_version_lines(outcome.removed_versions):
                 report.say(line)
         else:
             report.say(f"unchanged {name}: version {version} is already current")
         results.append({"name": name, "reverted": reverted, "version": version})
         return 0
 
-    status = run_each(_images_to_revert(operands, options, store), report, exchange)
+    status = run_each(_images_to_revert(operands, options, store), report, revert_one)
     report.result({"images": results})
     if not options.dry_run:
         update_after_publish(ltsp, conf, options, report)
@@ -56,21 +56,21 @@ def _images_to_revert(operands: Sequence[str], options: ImageOptions, store: Sto
         return [options.name]
     if operands:
         return [derive_name(operand) if operand.startswith(("/", ".")) else operand for operand in operands]
-    every = store.names()
-    if len(every) != 1:
-        raise UsageError(f"specify which image to revert: {', '.join(every) or 'there are none'}", "ltsp image -r NAME")
-    return every
+    names = store.names()
+    if len(names) != 1:
+        raise UsageError(f"specify which image to revert: {', '.join(names) or 'there are none'}", "ltsp image -r NAME")
+    return names
 
 
 def _revert_image(name: str, options: ImageOptions, store: Store, report: Report) -> PublishedVersion | Unchanged:
     if not store.state(name).exists:
         raise LtspError(f"no image {name} in {printable(store.base_dir)}/images", "ltsp info lists the images")
     with store.locked(name, options.wait) as locked, ExitStack() as keep:
-        before = locked.before()
-        if before.has_kernel or before.manifest.origin is not Origin.FOREIGN:
+        previous = locked.previous()
+        if previous.has_kernel or previous.manifest.origin is not Origin.FOREIGN:
             return locked.revert(Retention.of(options))
         # A NAME.img.old of another LTSP has its kernel inside. If it is a link, it resolves only under that name.
-        path = locked.paths.old if before.is_image_of(locked.state().old) else before.image
-        wanted = replace(ClientInitrdRequest.of(options), must_boot=False)
+        path = locked.paths.old if previous.is_image_of(locked.state().old) else previous.image
+        initrd_request = replace(ClientInitrdRequest.of(options), must_boot=False)
         source = find_source(path, store.base_dir, name=name, keep=keep)
-        return publish_source_kernel(locked, source, path, options, wanted, report, of=before)[0]
+        return publish_source_kernel(locked, source, path, options, initrd_request, report, of=previous)[0]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ltsp.build.version_facts import deleted_image_warning, removed_version_lines, state_facts, summarize_changes
+from ltsp.build.version_facts import deleted_image_warning, removed_version_lines, state_to_json, summarize_changes
 from ltsp.errors import LtspError
 from ltsp.host.process import FileUser
 from ltsp.publish.disk_errors import describe_user
@@ -43,22 +43,22 @@ def versions(names: Sequence[str], options: VersionsOptions, ltsp: LtspOptions, 
             with store.locked(name, options.wait) as locked:
                 for line in _apply_options(locked, options):
                     report.say(line)
-    _show([state for state in map(store.state, every) if state.exists], options, ltsp, report)
-    if options.use is not None or options.removes:
+    _print_versions([state for state in map(store.state, every) if state.exists], options, ltsp, report)
+    if options.use is not None or options.removes_versions:
         from ltsp.build.batch import update_after_publish  # noqa: PLC0415 -- a list needs neither menu nor add-on
 
         update_after_publish(ltsp, conf, options, report)
 
 
-def _show(states: Sequence[ImageState], options: VersionsOptions, ltsp: LtspOptions, report: Report) -> None:
+def _print_versions(states: Sequence[ImageState], options: VersionsOptions, ltsp: LtspOptions, report: Report) -> None:
     if options.json:
-        report.result({state.paths.name: state_facts(state) for state in states})
+        report.result({state.paths.name: state_to_json(state) for state in states})
         return
     if not states and not options.remove_all:
         report.say(f"no images in {printable(ltsp.base_dir)}/images")
     for state in states:
         report.say(state.paths.name)
-        report.table(("version", "size", "kernel", "state", "changes"), _rows(state))
+        report.table(("version", "size", "kernel", "state", "changes"), _version_rows(state))
         if gone := deleted_image_warning(state):
             report.warn(gone)
 
@@ -84,7 +84,7 @@ def _apply_options(locked: LockedImage, options: VersionsOptions) -> list[str]:
         outcome = locked.use(version, keep)
         done.append(f"{name}: clients now boot {version}")
         if isinstance(outcome, PublishedVersion):
-            done += [f"{name}: {line}" for line in removed_version_lines(outcome.collected)]
+            done += [f"{name}: {line}" for line in removed_version_lines(outcome.removed_versions)]
     for text in options.remove:
         version = _resolve_version(locked, text)
         locked.remove(version)
@@ -94,8 +94,8 @@ def _apply_options(locked: LockedImage, options: VersionsOptions) -> list[str]:
         done.append(f"{name}: removed {', '.join(removed) or 'nothing'}")
     if options.remove_all:
         gone = locked.remove_all(force=options.force)
-        count = units.plural(len(gone.versions), "version")
-        done.append(f"{name}: removed the image and its menu entry: {count}, {units.size(gone.bytes)}")
+        count = units.format_count(len(gone.versions), "version")
+        done.append(f"{name}: removed the image and its menu entry: {count}, {units.format_size(gone.bytes)}")
     return done
 
 
@@ -112,26 +112,26 @@ def _resolve_version(locked: LockedImage, text: str) -> str:
     return text if text in matching or not matching else matching[0]
 
 
-def _rows(state: ImageState) -> list[tuple[str, str, str, str, str]]:
+def _version_rows(state: ImageState) -> list[tuple[str, str, str, str, str]]:
     users = find_users(state)
     rows: list[tuple[str, str, str, str, str]] = []
-    before: Version | None = None
+    previous: Version | None = None
     for version in state.versions:
         manifest = version.manifest
-        size = units.size(manifest.image.size) if manifest.image else "-"
+        size = units.format_size(manifest.image.size) if manifest.image else "-"
         kernel = manifest.kernel.version if manifest.kernel else ""
-        marks = ", ".join(_marks(state, version, users.get(version.id)))
+        marks = ", ".join(_version_states(state, version, users.get(version.id)))
         changes = version.damage or (
-            summarize_changes(VersionChanges.between(before.manifest, manifest)) if before else ""
+            summarize_changes(VersionChanges.between(previous.manifest, manifest)) if previous else ""
         )
         rows.append((version.id, size, printable(kernel) or _kernel_state(version), marks, changes))
-        before = version
+        previous = version
     rows += [(version, "?", "?", "damaged", "cannot read its manifest.json") for version in state.damaged]
     for title, entry in (("NAME.img", state.image), ("NAME.img.old", state.old)):
         if isinstance(entry, ForeignImage):
             made = datetime.fromtimestamp(entry.mtime).astimezone().strftime("%Y-%m-%d %H:%M")
             path = title.replace("NAME", state.paths.name)
-            rows.append((path, units.size(entry.size), "", "foreign", f"not made here, dated {made}"))
+            rows.append((path, units.format_size(entry.size), "", "foreign", f"not made here, dated {made}"))
     return rows
 
 
@@ -139,11 +139,11 @@ def _kernel_state(version: Version) -> str:
     return "yes" if version.has_kernel else "none"
 
 
-def _marks(state: ImageState, version: Version, user: FileUser | None) -> list[str]:
+def _version_states(state: ImageState, version: Version, user: FileUser | None) -> list[str]:
     marks: list[str] = []
     if version == state.current:
         marks.append("current")
-    elif version == state.before:
+    elif version == state.previous:
         marks.append("old")
     elif version.staged:
         marks.append("staged")

@@ -23,7 +23,7 @@ _ZSTD_LEVEL: Final = 9
 """Windows of 4 MiB, which the client needs as memory for unpacking. For kernel modules, the next levels take longer for
 little gain; the last ones take twenty times as long to save a tenth."""
 _GZIP_LEVEL: Final = 6
-_GZIP_WINDOW: Final = 31
+_GZIP_WINDOW_BITS: Final = 31
 """Window bits for a gzip member. zlib.h, inflateInit2"""
 _ZSTD_THREADS: Final = 2
 """The result does not depend on the number of threads, only on whether there are any."""
@@ -55,7 +55,7 @@ def matches_archive(packed: bytes, codec: str, archive: bytes) -> bool:
                 return False
         case "gzip":
             try:
-                return zlib.decompressobj(_GZIP_WINDOW).decompress(packed, len(archive) + 1) == archive
+                return zlib.decompressobj(_GZIP_WINDOW_BITS).decompress(packed, len(archive) + 1) == archive
             except zlib.error:
                 return False
         case _:

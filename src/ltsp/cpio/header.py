@@ -12,9 +12,9 @@ from ltsp.tree.content import Bytes, ConcatContent, Content
 
 TRAILER: Final = b"TRAILER!!!"
 """The name of the entry that ends an archive."""
-LONGEST_PATH: Final = 4095
+MAX_PATH_SIZE: Final = 4095
 """Bytes of a name or a link's target; init/initramfs.c ignores those longer than PATH_MAX, including the NUL."""
-LARGEST: Final = 2**32 - 1
+MAX_NUMBER: Final = 2**32 - 1
 """The largest file in bytes, and the latest time in seconds since 1970, that fit into eight digits."""
 
 _MAGIC: Final = b"070701"

@@ -14,14 +14,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from ltsp.cpio.header import LARGEST, LONGEST_PATH, TRAILER, NewcHeader, padding
+from ltsp.cpio.header import MAX_NUMBER, MAX_PATH_SIZE, TRAILER, NewcHeader, padding
 from ltsp.errors import FileChanged, FileUnreadable, LtspError
 from ltsp.tree.content import ByteOutput, Stream
 from ltsp.tree.name import encode, printable
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Node, Socket, Symlink, clamp_time
 from ltsp.tree.tree import Tree
 
-_PIECE: Final = 1 << 20
+_CHUNK_SIZE: Final = 1 << 20
 """Bytes read at a time."""
 
 
@@ -40,10 +40,10 @@ class CpioResult:
     """Additional names of symbolic links, which became separate links: the kernel does not hard-link those."""
 
 
-def write_archive(tree: Tree, output: ByteOutput, present: Collection[str] = ()) -> CpioResult:
+def write_archive(tree: Tree, output: ByteOutput, existing_directories: Collection[str] = ()) -> CpioResult:
     """Write the tree, its root as `.`, and the trailer: a multiple of 4 bytes.
 
-    `present` are paths of directories that are not written, for an archive that is unpacked over
+    `existing_directories` are paths of directories that are not written, for an archive that is unpacked over
     others: if one of those has a link of that name, the kernel would replace it with a directory. It ignores files
     without a directory.
 
@@ -51,16 +51,16 @@ def write_archive(tree: Tree, output: ByteOutput, present: Collection[str] = ())
     (files of 4 GiB, paths and targets longer than 4095 bytes); FileUnreadable and FileChanged if a file cannot be read
     as it was scanned; and whatever `output.write` raises.
     """
-    names = _check_and_count_links(tree)
-    archive = _ArchiveWriter(output, names)
-    for path, node in _nodes(tree):
-        if path not in present:
+    name_counts = _check_and_count_links(tree)
+    archive = _ArchiveWriter(output, name_counts)
+    for path, node in _walk_with_root(tree):
+        if path not in existing_directories:
             archive.add(path, node)
-    archive.end()
-    return archive.done
+    archive.write_trailer()
+    return archive.result
 
 
-def _nodes(tree: Tree) -> Iterator[tuple[str, Node]]:
+def _walk_with_root(tree: Tree) -> Iterator[tuple[str, Node]]:
     yield "", tree.root
     yield from tree.walk()
 
@@ -70,22 +70,22 @@ def _check_and_count_links(tree: Tree) -> dict[int, int]:
 
     Raises LtspError if a node does not fit.
     """
-    names: dict[int, int] = {}
-    for path, node in _nodes(tree):
-        names[id(node)] = names.get(id(node), 0) + 1
-        if len(encode(path)) > LONGEST_PATH:
+    name_counts: dict[int, int] = {}
+    for path, node in _walk_with_root(tree):
+        name_counts[id(node)] = name_counts.get(id(node), 0) + 1
+        if len(encode(path)) > MAX_PATH_SIZE:
             raise LtspError(
-                f"/{printable(path[:60])}… has a path of more than {LONGEST_PATH} bytes, the limit of an initrd"
+                f"/{printable(path[:60])}… has a path of more than {MAX_PATH_SIZE} bytes, the limit of an initrd"
             )
-        if isinstance(node, Symlink) and len(encode(node.target)) > LONGEST_PATH:
-            raise LtspError(f"the target of the link /{printable(path)} is longer than {LONGEST_PATH} bytes")
+        if isinstance(node, Symlink) and len(encode(node.target)) > MAX_PATH_SIZE:
+            raise LtspError(f"the target of the link /{printable(path)} is longer than {MAX_PATH_SIZE} bytes")
         if isinstance(node, File):
             _check_size(path, node.content.size)
-    return names
+    return name_counts
 
 
 def _check_size(path: str, size: int) -> None:
-    if size > LARGEST:
+    if size > MAX_NUMBER:
         raise LtspError(
             f"/{printable(path)} is {size >> 30} GiB large; files in an initrd must be smaller than 4 GiB",
             "exclude it, or put it where clients can download it",
@@ -93,20 +93,20 @@ def _check_size(path: str, size: int) -> None:
 
 
 class _ArchiveWriter:
-    def __init__(self, output: ByteOutput, names: dict[int, int]) -> None:
+    def __init__(self, output: ByteOutput, name_counts: dict[int, int]) -> None:
         self._output = output
-        self._names = names
+        self._name_counts = name_counts
         self._inodes: dict[int, int] = {}
         self._next_inode = 1
-        self.done = CpioResult()
+        self.result = CpioResult()
 
     def add(self, path: str, node: Node) -> None:
         known = self._inodes.get(id(node))
         if known is not None and not isinstance(node, Symlink):
             self._write_header(path, node, inode=known)
             return
-        self.done.split_symlinks += known is not None
-        self.done.xattrs += len(node.metadata.xattrs)
+        self.result.split_symlinks += known is not None
+        self.result.xattrs += len(node.metadata.xattrs)
         inode = self._inodes[id(node)] = self._next_inode
         self._next_inode += 1
         match node:
@@ -120,9 +120,9 @@ class _ArchiveWriter:
                 self._write_header(path, node, inode=inode)
             case _:
                 assert_never(node)
-        self.done.clamped_times += node.metadata.mtime != clamp_time(node.metadata.mtime)
+        self.result.clamped_times += node.metadata.mtime != clamp_time(node.metadata.mtime)
 
-    def end(self) -> None:
+    def write_trailer(self) -> None:
         self._write(NewcHeader(name=TRAILER, links=1).pack())
 
     def _add_file(self, path: str, file: File, inode: int) -> None:
@@ -143,7 +143,7 @@ class _ArchiveWriter:
     def _write_header(self, path: str, node: Node, *, inode: int, size: int = 0, mtime: int | None = None) -> None:
         metadata = node.metadata
         kind = _file_type(node)
-        self.done.entries += 1
+        self.result.entries += 1
         self._write(
             NewcHeader(
                 name=_encode_name(path),
@@ -151,7 +151,7 @@ class _ArchiveWriter:
                 mode=kind | metadata.mode,
                 uid=metadata.uid,
                 gid=metadata.gid,
-                links=_count_links(node, self._names[id(node)]),
+                links=_count_links(node, self._name_counts[id(node)]),
                 mtime=clamp_time(metadata.mtime if mtime is None else mtime),
                 size=size,
                 major=node.major if isinstance(node, Device) else 0,
@@ -161,7 +161,7 @@ class _ArchiveWriter:
 
     def _write(self, data: bytes) -> None:
         self._output.write(data)
-        self.done.size += len(data)
+        self.result.size += len(data)
 
 
 def _encode_name(path: str) -> bytes:
@@ -206,7 +206,7 @@ def _read_pieces(path: str, stream: Stream, size: int) -> Iterator[bytes]:
     """
     while size:
         try:
-            piece = stream.read(min(size, _PIECE))
+            piece = stream.read(min(size, _CHUNK_SIZE))
         except OSError as error:
             raise _unreadable_error(path, error) from error
         if not piece:

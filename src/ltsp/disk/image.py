@@ -20,17 +20,17 @@ from ltsp.storage import compressed
 from ltsp.storage.blocks import Blocks, FileBlocks, OpenSibling, free_bytes, read_pieces, write_sparse
 from ltsp.tree.name import printable
 
-_LONGEST_CHAIN: Final = 64
+_MAX_CHAIN_LENGTH: Final = 64
 """Disks in a backing chain; each costs a few stack frames."""
-_MOST_UNPACKED: Final = 1 << 40
+_MAX_UNPACKED_SIZE: Final = 1 << 40
 """Largest decompressed size in bytes, zeros included."""
-_ALWAYS_UNPACKED: Final = 4 << 30
-_RATIO: Final = 2048
+_ALWAYS_ALLOWED_SIZE: Final = 4 << 30
+_MAX_RATIO: Final = 2048
 """Decompressed size in bytes that is always allowed, and the allowed ratio above it: 300 MB for a disk of 600 GB."""
-_ROOM_LEFT: Final = 64 << 20
+_RESERVED_SPACE: Final = 64 << 20
 """Bytes to leave free on the file system with the scratch file."""
-_SCRATCH: Final = "/var/tmp"  # noqa: S108 - for files without a name; /tmp may be memory
-_CHECKED: Final = 64 << 20
+_SCRATCH_DIRECTORY: Final = "/var/tmp"  # noqa: S108 - for files without a name; /tmp may be memory
+_SPACE_CHECK_INTERVAL: Final = 64 << 20
 """Bytes written between two checks of the free space."""
 
 RAW: Final = "raw"
@@ -39,11 +39,11 @@ _FORMATS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0, qcow2.MAGIC, QCOW2),
     (0, vmdk.SPARSE_MAGIC, VMDK),
     (0, vmdk.DESCRIPTOR_MAGIC, VMDK),
-    (vdi.MAGIC_AT, vdi.MAGIC, VDI),
+    (vdi.MAGIC_OFFSET, vdi.MAGIC, VDI),
     (0, vhdx.MAGIC, VHDX),
     (0, vhd.MAGIC, VHD),
 )
-_UNSUPPORTED: Final = (
+_UNSUPPORTED_MAGICS: Final = (
     (b"QED\0", "qed"),
     (b"WithoutFreeSpace", "parallels"),
     (b"WithouFreSpacExt", "parallels"),
@@ -52,7 +52,15 @@ _UNSUPPORTED: Final = (
     (vmdk.REDO_MAGICS[0], "redo"),
     (vmdk.REDO_MAGICS[1], "redo"),
 )
-_BY_QEMU: Final = {"qcow2": QCOW2, "vmdk": VMDK, "vdi": VDI, "vpc": VHD, "vhdx": VHDX, "raw": RAW, "host_device": RAW}
+_QEMU_FORMATS: Final = {
+    "qcow2": QCOW2,
+    "vmdk": VMDK,
+    "vdi": VDI,
+    "vpc": VHD,
+    "vhdx": VHDX,
+    "raw": RAW,
+    "host_device": RAW,
+}
 """Formats by the names that QEMU stores as the backing format."""
 
 
@@ -64,9 +72,9 @@ class Disk:
     format: str
     compression: str = ""
     """`gzip`, `bzip2`, `xz`, `zstd` or nothing."""
-    sector: int = 0
+    sector_size: int = 0
     """Sector size in bytes, if the format records one."""
-    below: tuple[str, ...] = ()
+    backing_files: tuple[str, ...] = ()
     """Names of its backing files, nearest first."""
     warnings: tuple[str, ...] = ()
     """One line each, safe to print."""
@@ -79,7 +87,7 @@ def refuse_sibling(name: str) -> BinaryIO:
 
 def make_scratch_file() -> BinaryIO:
     """An unnamed temporary file, removed when it is closed. Raises SourceError if it cannot be created."""
-    directory = os.environ.get("TMPDIR") or _SCRATCH
+    directory = os.environ.get("TMPDIR") or _SCRATCH_DIRECTORY
     try:
         return tempfile.TemporaryFile(dir=directory, prefix="ltsp-")
     except OSError as error:
@@ -93,12 +101,12 @@ def open_disk(
     file: BinaryIO,
     *,
     open_sibling: OpenSibling = refuse_sibling,
-    scratch: Callable[[], BinaryIO] = make_scratch_file,
-    working: Callable[[], None] = lambda: None,
+    make_scratch: Callable[[], BinaryIO] = make_scratch_file,
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> Disk:
-    """The disk in a file. The file must stay open while the disk is read, like those from `open_sibling` and `scratch`.
+    """The disk in a file. Files, also those of `open_sibling` and `make_scratch`, stay open while the disk is read.
 
-    `scratch` creates the file that a compressed one is decompressed into; `working` is called for each piece of it.
+    `make_scratch` creates the file that a compressed one is decompressed into; `heartbeat` is called for each piece.
     Messages do not name the file. Raises FormatError if the image is damaged or forged, SourceError if it is not
     supported or cannot be read, and whatever `open_sibling` raises.
     """
@@ -107,9 +115,9 @@ def open_disk(
     if not kind:
         return _BackingChain(open_sibling).open_layer(blocks, "")
     with ExitStack() as on_failure:
-        file = scratch()
+        file = make_scratch()
         on_failure.callback(file.close)
-        blocks = _unpack(blocks, file, working)
+        blocks = _unpack(blocks, file, heartbeat)
         if _detect_compression(blocks):
             raise SourceError(f"it is compressed twice: a compressed file in a {kind} file", "unpack it first")
         disk = _BackingChain(open_sibling).open_layer(blocks, "")
@@ -118,7 +126,7 @@ def open_disk(
 
 
 def _detect_compression(blocks: Blocks) -> str:
-    return compressed.detect_compression(blocks.read_at(0, compressed.LONGEST_MAGIC))
+    return compressed.detect_compression(blocks.read_at(0, compressed.MAX_MAGIC_SIZE))
 
 
 def detect_format(blocks: Blocks) -> str:
@@ -127,7 +135,7 @@ def detect_format(blocks: Blocks) -> str:
     for at, magic, kind in _FORMATS:
         if head.startswith(magic, at):
             return kind
-    for magic, kind in _UNSUPPORTED:
+    for magic, kind in _UNSUPPORTED_MAGICS:
         if head.startswith(magic):
             raise SourceError(f"it is {probe.describe_kind(kind)}", probe.get_remedy(kind))
     # A fixed VHD is a raw disk followed by one sector.
@@ -148,7 +156,7 @@ class _BackingChain:
         kind = expected if expected == RAW else detect_format(blocks)
         if expected and kind != expected:
             raise FormatError(f"its format is {kind}, but the overlay above it records {expected}")
-        sector = 0
+        sector_size = 0
         self._check_loop(blocks)
         match kind:
             case "qcow2":
@@ -166,8 +174,10 @@ class _BackingChain:
             case "VHD":
                 blocks = vhd.open_vhd(blocks)
             case "VHDX":
-                blocks, sector = vhdx.open_vhdx(blocks)
-        return Disk(blocks, kind, sector=sector, below=tuple(self.names), warnings=tuple(self.warnings))
+                blocks, sector_size = vhdx.open_vhdx(blocks)
+        return Disk(
+            blocks, kind, sector_size=sector_size, backing_files=tuple(self.names), warnings=tuple(self.warnings)
+        )
 
     def _check_loop(self, blocks: Blocks) -> None:
         """Raises FormatError if a disk is its own backing file."""
@@ -182,8 +192,8 @@ class _BackingChain:
         return posixpath.join(posixpath.dirname(self.names[-1]), name) if self.names else name
 
     def _open_backing(self, name: str, kind: str) -> Blocks:
-        if len(self.names) == _LONGEST_CHAIN:
-            raise FormatError(f"its backing chain has more than {_LONGEST_CHAIN} files")
+        if len(self.names) == _MAX_CHAIN_LENGTH:
+            raise FormatError(f"its backing chain has more than {_MAX_CHAIN_LENGTH} files")
         name = self._locate_sibling(_parse_backing_path(name))
         file = FileBlocks.of(self.open_sibling(name))
         self.names.append(name)
@@ -212,34 +222,34 @@ def _parse_backing_path(name: str) -> str:
 
 
 def _translate_qemu_format(kind: str) -> str:
-    if kind and kind not in _BY_QEMU:
+    if kind and kind not in _QEMU_FORMATS:
         raise SourceError(
             f"its backing format {printable(kind)} is not supported",
             "convert it to a standalone disk with qemu-img convert",
         )
-    return _BY_QEMU.get(kind, "")
+    return _QEMU_FORMATS.get(kind, "")
 
 
-def _unpack(blocks: Blocks, file: BinaryIO, working: Callable[[], None]) -> FileBlocks:
+def _unpack(blocks: Blocks, file: BinaryIO, heartbeat: Callable[[], None]) -> FileBlocks:
     """Decompress into a sparse file.
 
     Raises FormatError if the data is damaged or too large when decompressed, SourceError if there is not enough space.
     """
-    limit = min(_MOST_UNPACKED, max(_ALWAYS_UNPACKED, _RATIO * blocks.size))
+    max_size = min(_MAX_UNPACKED_SIZE, max(_ALWAYS_ALLOWED_SIZE, _MAX_RATIO * blocks.size))
     size = written = 0
     hint = "unpack it yourself on a file system with enough free space"
     try:
         for piece in _read_unpacked(blocks):
-            if size + len(piece) > limit:
+            if size + len(piece) > max_size:
                 raise FormatError(
-                    f"it decompresses to more than {limit >> 30} GiB", "if that is correct, unpack it first"
+                    f"it decompresses to more than {max_size >> 30} GiB", "if that is correct, unpack it first"
                 )
             written += write_sparse(file.fileno(), piece, size)
             size += len(piece)
-            working()
-            if written > _CHECKED:
+            heartbeat()
+            if written > _SPACE_CHECK_INTERVAL:
                 written = 0
-                if free_bytes(file.fileno()) < _ROOM_LEFT:
+                if free_bytes(file.fileno()) < _RESERVED_SPACE:
                     raise SourceError("not enough free space to unpack it", hint)
         os.ftruncate(file.fileno(), size)
     except OSError as error:

@@ -23,7 +23,7 @@ from ltsp.storage.blocks import Blocks
 _PROTECTIVE: Final = 0xEE
 _EXTENDED: Final = frozenset({0x05, 0x0F, 0x85})
 _MBR_ENTRY: Final = struct.Struct("<B3xB3xII")
-_MOST_LOGICAL: Final = 251
+_MAX_LOGICAL: Final = 251
 """Linux allows 255 partitions on a disk."""
 _GPT_MAGIC: Final = b"EFI PART"
 _GPT_SECTORS: Final = (512, 4096)
@@ -121,7 +121,7 @@ def read_mbr_partitions(blocks: Blocks, sector: int = 512) -> tuple[Partition, .
         elif entry.type and entry.size:
             found.append(_make_mbr_partition(number, entry, sector, disk))
     found += [
-        _make_mbr_partition(number, entry, sector, disk) for number, entry in enumerate(logical[:_MOST_LOGICAL], 5)
+        _make_mbr_partition(number, entry, sector, disk) for number, entry in enumerate(logical[:_MAX_LOGICAL], 5)
     ]
     return tuple(found)
 
@@ -131,7 +131,7 @@ def _read_logical_partitions(blocks: Blocks, extended: MbrEntry, sector: int) ->
     found: list[MbrEntry] = []
     seen: set[int] = set()
     here = extended.start
-    while len(found) < _MOST_LOGICAL:
+    while len(found) < _MAX_LOGICAL:
         if here in seen:
             raise FormatError("its logical partitions form a loop")
         seen.add(here)
@@ -155,7 +155,7 @@ def _make_mbr_partition(number: int, entry: MbrEntry, sector: int, disk: str) ->
 
 @dataclass(frozen=True, slots=True)
 class Gpt:
-    sector: int
+    sector_size: int
     partitions: tuple[Partition, ...]
     backup: bool
     """Whether the primary table is damaged."""

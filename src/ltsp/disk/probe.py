@@ -18,7 +18,7 @@ SWAP, LVM, MD, LUKS, BITLOCKER = "swap", "lvm", "md", "luks", "bitlocker"
 NOTHING, UNKNOWN, AMBIVALENT = "nothing", "unknown", "ambivalent"
 LVM_KIND, TEXT = "lvm-kind", "text"
 
-_EXT_AT, _EXT_MAGIC = 0x438, b"\x53\xef"
+_EXT_MAGIC_OFFSET, _EXT_MAGIC = 0x438, b"\x53\xef"
 _MAGICS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0, luks.MAGIC, LUKS),
     (0, luks.REENCRYPT_MAGIC, LUKS),
@@ -38,7 +38,7 @@ _MAGICS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0x8001, b"CD001", ISO9660),
     (0x8001, b"NSR0", "udf"),
     (0x8001, b"BEA01", "udf"),
-    (_EXT_AT, _EXT_MAGIC, EXT),
+    (_EXT_MAGIC_OFFSET, _EXT_MAGIC, EXT),
     (0x406, b"\x34\x34", "nilfs2"),  # where ext has its block count
     (3, b"NTFS    ", "ntfs"),
     (3, b"EXFAT   ", "exfat"),
@@ -51,11 +51,11 @@ _MAGICS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0, b"partclone-image", "partclone"),
     (0x1055C, b"\x19\x01\x54\x19", "ufs"),
     *((page - 10, magic, SWAP) for page in (4096, 8192, 16384, 65536) for magic in (b"SWAPSPACE2", b"SWAP-SPACE")),
-    *((place << 10, b"\x0c\xb1\xba\0\0\0\0\0", "zfs") for place in range(128, 256)),
+    *((offset << 10, b"\x0c\xb1\xba\0\0\0\0\0", "zfs") for offset in range(128, 256)),
 )
 """Offset, magic and kind; the first match decides."""
-_HEAD: Final = 256 << 10
-_FAR: Final = ((0x100000, b"\x0d\xd0\x01\xc0", "vmfs"), (0x200000, b"\x5e\xf1\xab\x2f", "vmfs"))
+_HEAD_SIZE: Final = 256 << 10
+_DISTANT_MAGICS: Final = ((0x100000, b"\x0d\xd0\x01\xc0", "vmfs"), (0x200000, b"\x5e\xf1\xab\x2f", "vmfs"))
 """The same, for formats without a magic near the start."""
 
 
@@ -69,10 +69,10 @@ class FormatInfo:
     """What to type or do if it is not supported; empty if it always is."""
 
 
-_BY_THE_KERNEL = "run this as root on a kernel with {} support, or mount it, and run: ltsp image /mnt"
-_OF_WINDOWS = "clients boot Linux: give another disk, or another partition with FILE,partition=NUMBER"
-_CONVERT = "convert it, and give the result: qemu-img convert -O qcow2 FILE lab.qcow2"
-_UNPACK = "unpack it, and give the disk or directory in it: {}"
+_KERNEL_HINT = "run this as root on a kernel with {} support, or mount it, and run: ltsp image /mnt"
+_OTHER_DISK_HINT = "clients boot Linux: give another disk, or another partition with FILE,partition=NUMBER"
+_CONVERT_HINT = "convert it, and give the result: qemu-img convert -O qcow2 FILE lab.qcow2"
+_UNPACK_HINT = "unpack it, and give the disk or directory in it: {}"
 
 FORMATS: Final[Mapping[str, FormatInfo]] = {
     # Contents of volumes; the magic numbers above are those of libblkid.
@@ -82,7 +82,7 @@ FORMATS: Final[Mapping[str, FormatInfo]] = {
     ISO9660: FormatInfo("an ISO 9660 file system"),
     VFAT: FormatInfo("a FAT file system"),
     **{
-        kind: FormatInfo(f"{article} {kind} file system", _BY_THE_KERNEL.format(kind))
+        kind: FormatInfo(f"{article} {kind} file system", _KERNEL_HINT.format(kind))
         for kind, article in (
             *((EROFS, "an"), ("f2fs", "an"), ("bcachefs", "a"), ("reiserfs", "a"), ("jfs", "a")),
             *(("nilfs2", "a"), ("udf", "a"), (SQUASHFS, "a")),
@@ -105,7 +105,7 @@ FORMATS: Final[Mapping[str, FormatInfo]] = {
         "an encrypted volume (LUKS)",
         "give its key with --key-file FILE, or unlock it, mount it, and run ltsp image on it",
     ),
-    BITLOCKER: FormatInfo("an encrypted volume (BitLocker)", f"it belongs to Windows; {_OF_WINDOWS}"),
+    BITLOCKER: FormatInfo("an encrypted volume (BitLocker)", f"it belongs to Windows; {_OTHER_DISK_HINT}"),
     # Manual pages: stratis(8), vdoformat(8); bcache.rst of the kernel.
     "stratis": FormatInfo("a member of a Stratis pool", "start the pool, mount it, and run: ltsp image /mnt"),
     "vdo": FormatInfo("a VDO volume", "activate it (vgchange -ay), mount it, and run: ltsp image /mnt"),
@@ -120,12 +120,12 @@ FORMATS: Final[Mapping[str, FormatInfo]] = {
         "ltsp image /mnt",
     ),
     "vmfs": FormatInfo("an ESXi datastore (VMFS)", "copy the machine's disk (.vmdk) out of it with scp, and give that"),
-    "ntfs": FormatInfo("an NTFS file system", f"it belongs to Windows; {_OF_WINDOWS}"),
-    "exfat": FormatInfo("an exFAT file system", f"no system is installed on exFAT; {_OF_WINDOWS}"),
-    "refs": FormatInfo("a ReFS file system", f"it belongs to Windows; {_OF_WINDOWS}"),
-    "hfsplus": FormatInfo("an HFS+ file system", f"it belongs to macOS; {_OF_WINDOWS}"),
-    "apfs": FormatInfo("an APFS container", f"it belongs to macOS; {_OF_WINDOWS}"),
-    "ufs": FormatInfo("a UFS file system", f"it belongs to BSD; {_OF_WINDOWS}"),
+    "ntfs": FormatInfo("an NTFS file system", f"it belongs to Windows; {_OTHER_DISK_HINT}"),
+    "exfat": FormatInfo("an exFAT file system", f"no system is installed on exFAT; {_OTHER_DISK_HINT}"),
+    "refs": FormatInfo("a ReFS file system", f"it belongs to Windows; {_OTHER_DISK_HINT}"),
+    "hfsplus": FormatInfo("an HFS+ file system", f"it belongs to macOS; {_OTHER_DISK_HINT}"),
+    "apfs": FormatInfo("an APFS container", f"it belongs to macOS; {_OTHER_DISK_HINT}"),
+    "ufs": FormatInfo("a UFS file system", f"it belongs to BSD; {_OTHER_DISK_HINT}"),
     AMBIVALENT: FormatInfo(
         "an ext file system and traces of another one, and it is unclear which of them is current",
         "specify which, as in FILE,fstype=ext4, or remove the other one with wipefs",
@@ -133,10 +133,10 @@ FORMATS: Final[Mapping[str, FormatInfo]] = {
     NOTHING: FormatInfo("nothing", "check that it is the right disk: it is empty, or starts with zeros only"),
     UNKNOWN: FormatInfo("no known format", "if Linux can mount it, mount it, and run ltsp image on the mount point"),
     # Disks of other virtual machines; qemu-img(1) reads them.
-    "qed": FormatInfo("a QED disk", _CONVERT),
-    "parallels": FormatInfo("a Parallels disk", _CONVERT),
-    "bochs": FormatInfo("a bochs disk", _CONVERT),
-    "cloop": FormatInfo("a compressed loop (cloop)", _CONVERT),
+    "qed": FormatInfo("a QED disk", _CONVERT_HINT),
+    "parallels": FormatInfo("a Parallels disk", _CONVERT_HINT),
+    "bochs": FormatInfo("a bochs disk", _CONVERT_HINT),
+    "cloop": FormatInfo("a compressed loop (cloop)", _CONVERT_HINT),
     "redo": FormatInfo("an ESXi redo log", "remove the snapshots of the machine, then give the disk itself"),
     # Backups of disks: vma(1) of Proxmox VE, partclone.restore(8) of Clonezilla images.
     "vma": FormatInfo(
@@ -151,12 +151,12 @@ FORMATS: Final[Mapping[str, FormatInfo]] = {
     "dmg": FormatInfo("a macOS disk image (DMG)", "unpack it, and give the disk: qemu-img convert -O raw FILE lab.raw"),
     # Archives; those other than tar with the program that unpacks them.
     "tar": FormatInfo("a tar archive", "an archive must be a regular file: cat FILE >lab.tar; ltsp image ./lab.tar"),
-    "zip": FormatInfo("a zip archive", _UNPACK.format("unzip FILE")),
-    "7z": FormatInfo("a 7-Zip archive", _UNPACK.format("7z x FILE")),
-    "rar": FormatInfo("a RAR archive", _UNPACK.format("unrar x FILE, or 7z x FILE")),
-    "cab": FormatInfo("a Windows cabinet", _UNPACK.format("7z x FILE")),
-    "wim": FormatInfo("a Windows image (WIM)", f"it belongs to Windows; {_OF_WINDOWS}"),
-    "cpio": FormatInfo("a cpio archive", _UNPACK.format("mkdir lab; cpio -idm -D lab <FILE")),
+    "zip": FormatInfo("a zip archive", _UNPACK_HINT.format("unzip FILE")),
+    "7z": FormatInfo("a 7-Zip archive", _UNPACK_HINT.format("7z x FILE")),
+    "rar": FormatInfo("a RAR archive", _UNPACK_HINT.format("unrar x FILE, or 7z x FILE")),
+    "cab": FormatInfo("a Windows cabinet", _UNPACK_HINT.format("7z x FILE")),
+    "wim": FormatInfo("a Windows image (WIM)", f"it belongs to Windows; {_OTHER_DISK_HINT}"),
+    "cpio": FormatInfo("a cpio archive", _UNPACK_HINT.format("mkdir lab; cpio -idm -D lab <FILE")),
     "lz4": FormatInfo("an lz4 file", "unpack it, and give the result: unlz4 FILE"),
     "lzip": FormatInfo("an lzip file", "unpack it, and give the result: lzip -dk FILE"),
     "lzop": FormatInfo("an lzop file", "unpack it, and give the result: lzop -d FILE"),
@@ -203,13 +203,13 @@ def get_remedy(kind: str) -> str:
 
 def detect_kind(blocks: Blocks) -> str:
     """The kind of a volume, except RAID members. Raises SourceError and FormatError if the start cannot be read."""
-    head = blocks.read_at(0, _HEAD)
-    for place, magic, kind in _MAGICS:
-        if head.startswith(magic, place):
-            return AMBIVALENT if place > _EXT_AT and _is_ext(head, blocks.size) else kind
+    head = blocks.read_at(0, _HEAD_SIZE)
+    for offset, magic, kind in _MAGICS:
+        if head.startswith(magic, offset):
+            return AMBIVALENT if offset > _EXT_MAGIC_OFFSET and _is_ext(head, blocks.size) else kind
     if is_fat(head):
         return VFAT
-    far = next((kind for place, magic, kind in _FAR if blocks.read_at(place, len(magic)) == magic), "")
+    far = next((kind for offset, magic, kind in _DISTANT_MAGICS if blocks.read_at(offset, len(magic)) == magic), "")
     if far:
         return far
     return UNKNOWN if head.strip(b"\0") else NOTHING
@@ -221,7 +221,7 @@ def _is_ext(head: bytes, size: int) -> bool:
     mke2fs does not clear the blocks after it unless the device discards them or the new file system uses them; libblkid
     calls such a volume ambivalent, too.
     """
-    if not head.startswith(_EXT_MAGIC, _EXT_AT):
+    if not head.startswith(_EXT_MAGIC, _EXT_MAGIC_OFFSET):
         return False
     inodes, blocks, first, scale, revision = (
         int.from_bytes(head[at : at + 4], "little") for at in (0x400, 0x404, 0x414, 0x418, 0x44C)

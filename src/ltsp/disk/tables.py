@@ -18,7 +18,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-SECTOR: Final = 512
+SECTOR_SIZE: Final = 512
 """Bytes: the unit of most tables, regardless of the disk's own sector size."""
 _WINDOW: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}
 """8 MiB: a cluster has 2 MiB at most."""

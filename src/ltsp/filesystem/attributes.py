@@ -16,28 +16,28 @@ _TAGS = frozenset({0x01, _USER, 0x04, _GROUP, 0x10, 0x20})
 _NO_ID = 0xFFFFFFFF
 _XATTR_VERSION = 2
 """Version of the form that programs see. Linux include/uapi/linux/posix_acl_xattr.h"""
-_NATIVE = struct.Struct("<HHI")
+_ACL_ENTRY = struct.Struct("<HHI")
 
 
-_MOST = 8 << 20
+_MAX_SIZE = 8 << 20
 """Bytes of all names and values of one inode. Linux lists at most 64 KiB of names; values seldom take that much."""
 
 
 def collect_attributes(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Raises FormatError if they are too large to be genuine."""
-    found: dict[bytes, bytes] = {}
+    attributes: dict[bytes, bytes] = {}
     size = 0
     for name, value in pairs:
         size += len(name) + len(value)
-        if size > _MOST:
-            raise FormatError(f"its extended attributes are larger than {_MOST >> 20} MiB")
-        found[name] = value
-    return found
+        if size > _MAX_SIZE:
+            raise FormatError(f"its extended attributes are larger than {_MAX_SIZE >> 20} MiB")
+        attributes[name] = value
+    return attributes
 
 
-def sort_attributes(found: Mapping[bytes, bytes]) -> Xattrs:
+def sort_attributes(attributes: Mapping[bytes, bytes]) -> Xattrs:
     """In the order of a tree: by the bytes of their full names."""
-    return tuple((decode(name), found[name]) for name in sorted(found)) if found else ()
+    return tuple((decode(name), attributes[name]) for name in sorted(attributes)) if attributes else ()
 
 
 def convert_ext_acl(stored: bytes) -> bytes:
@@ -62,7 +62,7 @@ def pack_acl(entries: list[tuple[int, int, int]]) -> bytes:
     if any(tag not in _TAGS for tag, _, _ in entries):
         raise FormatError("an access control list is damaged")
     packed = [
-        _NATIVE.pack(tag, permissions & 0xFFFF, identity if tag in {_USER, _GROUP} else _NO_ID)
+        _ACL_ENTRY.pack(tag, permissions & 0xFFFF, identity if tag in {_USER, _GROUP} else _NO_ID)
         for tag, permissions, identity in entries
     ]
     return struct.pack("<I", _XATTR_VERSION) + b"".join(packed)

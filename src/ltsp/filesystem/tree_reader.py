@@ -20,14 +20,14 @@ from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, 
 from ltsp.tree.selection import DirectoryFilter, Inclusion, Selection, select_all
 from ltsp.tree.tree import Tree, without_gc
 
-_ALLOWANCE = 96 << 20
-_ALLOWANCE_PER_BYTE = 16
+_BASE_MEMORY = 96 << 20
+_MEMORY_PER_BYTE = 16
 """Bytes of memory that a tree may take: for any volume, and per byte of the volume. Real trees need a tenth."""
-_NODE_COST = 700
-_NAME_COST = 150
+_NODE_MEMORY = 700
+_NAME_MEMORY = 150
 """Largest size of a node and of a name in bytes of memory, without the text of names and attributes."""
-_LONGEST_NAME = 255
-_LONGEST_PATH = 16384
+_MAX_NAME_SIZE = 255
+_MAX_PATH_SIZE = 16384
 """Bytes; four times PATH_MAX of Linux. It limits the depth of directories, and so the cost of a walk."""
 
 
@@ -47,24 +47,24 @@ class InodeSource(Protocol):
 class FilesystemLimits:
     """Limits of a tree, so that a small hostile volume exhausts neither memory nor, by repeated reads, time."""
 
-    left: int
+    memory_left: int
     """Bytes of memory."""
-    unread: int
+    directory_bytes_left: int
     """Bytes of directories left to read; directories do not share bytes."""
 
     @classmethod
     def of(cls, volume: int) -> FilesystemLimits:
         """The limits for a volume of `volume` bytes."""
-        return cls(_ALLOWANCE + _ALLOWANCE_PER_BYTE * volume, volume)
+        return cls(_BASE_MEMORY + _MEMORY_PER_BYTE * volume, volume)
 
-    def take(self, size: int) -> None:
-        self.left -= size
-        if self.left < 0:
+    def take_memory(self, size: int) -> None:
+        self.memory_left -= size
+        if self.memory_left < 0:
             raise FormatError("the file system has far more files and names than its size allows")
 
     def count_directory_bytes(self, size: int) -> None:
-        self.unread -= size
-        if self.unread < 0:
+        self.directory_bytes_left -= size
+        if self.directory_bytes_left < 0:
             raise FormatError("the directories add up to more than the file system holds: some overlap")
 
 
@@ -103,42 +103,42 @@ class FilesystemTreeReader:
             level = [_PendingDirectory(root, entries, "", 0)]
             while level:
                 below: list[_PendingDirectory] = []
-                for branch in level:
-                    self._read_directory(branch, below)
+                for directory in level:
+                    self._read_directory(directory, below)
                 level = self._filter_level(below)
         return Tree(top)
 
-    def _read_directory(self, branch: _PendingDirectory, pending: list[_PendingDirectory]) -> None:
+    def _read_directory(self, directory: _PendingDirectory, pending: list[_PendingDirectory]) -> None:
         try:
             with translate_damage("it"):
-                self._read_entries(branch, pending)
+                self._read_entries(directory, pending)
         except FormatError as error:
-            raise FormatError(f"directory /{printable(branch.path)}: {error.message}", error.hint) from error
+            raise FormatError(f"directory /{printable(directory.path)}: {error.message}", error.hint) from error
         except SourceError as error:
-            raise SourceError(f"directory /{printable(branch.path)}: {error.message}", error.hint) from error
+            raise SourceError(f"directory /{printable(directory.path)}: {error.message}", error.hint) from error
 
     def _filter_level(self, level: list[_PendingDirectory]) -> list[_PendingDirectory]:
         """The directories of one level that are to be read."""
         entered: DirectoryFilter | None = getattr(self.selection, "entered", None)
         if entered is None or not level:
             return level
-        answers = entered([branch.path for branch in level])
-        return [branch for branch, answer in zip(level, answers, strict=True) if answer]
+        answers = entered([directory.path for directory in level])
+        return [directory for directory, answer in zip(level, answers, strict=True) if answer]
 
     def _read_node(self, number: int) -> Node:
         with translate_damage(f"inode {number}"):
             node = self.inodes.node(number)
-        self.limits.take(_NODE_COST + _xattr_memory(node.metadata))
+        self.limits.take_memory(_NODE_MEMORY + _measure_xattrs(node.metadata))
         return node
 
-    def _read_entries(self, branch: _PendingDirectory, pending: list[_PendingDirectory]) -> None:
-        siblings, selection = branch.siblings, self.selection
-        prefix = branch.path and branch.path + "/"
+    def _read_entries(self, directory: _PendingDirectory, pending: list[_PendingDirectory]) -> None:
+        siblings, selection = directory.siblings, self.selection
+        prefix = directory.path and directory.path + "/"
         selective = selection is not select_all
         known = self._nodes
-        for raw, number in self.inodes.entries(branch.number, self.limits):
-            self.limits.take(_NAME_COST + 2 * len(raw))
-            if not raw or len(raw) > _LONGEST_NAME or b"/" in raw or b"\0" in raw or raw in {b".", b".."}:
+        for raw, number in self.inodes.entries(directory.number, self.limits):
+            self.limits.take_memory(_NAME_MEMORY + 2 * len(raw))
+            if not raw or len(raw) > _MAX_NAME_SIZE or b"/" in raw or b"\0" in raw or raw in {b".", b".."}:
                 raise FormatError(f"it has an entry with the invalid name {printable(decode(raw[:80]))!r}")
             name = decode(raw)
             if name in siblings:
@@ -150,7 +150,7 @@ class FilesystemTreeReader:
                 except FormatError as error:
                     raise FormatError(f"entry {printable(name)}: {error.message}", error.hint) from error
                 if isinstance(node, Directory):
-                    node = self._begin_directory(branch, name, len(raw), number, node, pending)
+                    node = self._begin_directory(directory, name, len(raw), number, node, pending)
                     if node is None:
                         continue
                 elif selective and selection(prefix + name, False) is not Inclusion.ALL:
@@ -164,7 +164,7 @@ class FilesystemTreeReader:
 
     def _begin_directory(
         self,
-        above: _PendingDirectory,
+        parent: _PendingDirectory,
         name: str,
         size: int,
         number: int,
@@ -172,20 +172,20 @@ class FilesystemTreeReader:
         pending: list[_PendingDirectory],
     ) -> Directory | None:
         """The directory in the tree, its entries to be read later; None if it is excluded."""
-        path = f"{above.path}/{name}" if above.path else name
-        length = above.length + 1 + size
-        if length > _LONGEST_PATH:
-            raise FormatError(f"the path of its entry {printable(name)} is longer than {_LONGEST_PATH} bytes")
-        take = self.selection(path, True)
-        if take is Inclusion.NOTHING:
+        path = f"{parent.path}/{name}" if parent.path else name
+        length = parent.length + 1 + size
+        if length > _MAX_PATH_SIZE:
+            raise FormatError(f"the path of its entry {printable(name)} is longer than {_MAX_PATH_SIZE} bytes")
+        inclusion = self.selection(path, True)
+        if inclusion is Inclusion.NOTHING:
             return None
         entries: dict[str, Node] = {}
-        if take is Inclusion.ALL:
+        if inclusion is Inclusion.ALL:
             pending.append(_PendingDirectory(number, entries, path, length))
         return Directory(node.metadata, entries)
 
 
-def _xattr_memory(metadata: Metadata) -> int:
+def _measure_xattrs(metadata: Metadata) -> int:
     return sum(len(value) + 200 for _, value in metadata.xattrs)
 
 
@@ -236,7 +236,7 @@ def translate_damage(what: str) -> Iterator[None]:
 
 
 _CHUNK = 64 << 10
-_CHUNKS = 256
+_MAX_CACHED_CHUNKS = 256
 """Bytes to read at a time, and the number of such chunks to cache: 16 MiB."""
 
 
@@ -254,7 +254,7 @@ class RecordReader:
             return read_exactly(self.blocks, place, size, what)
         chunk = self._chunks.get(number)
         if chunk is None:
-            if len(self._chunks) >= _CHUNKS:
+            if len(self._chunks) >= _MAX_CACHED_CHUNKS:
                 self._chunks.clear()
             chunk = self._chunks[number] = self.blocks.read_at(number * _CHUNK, _CHUNK)
         record = chunk[offset : offset + size]

@@ -20,23 +20,23 @@ from ltsp.host.mounts import Mount
 
 @dataclass(frozen=True, slots=True)
 class BlockDevice:
-    removable: bool = False
+    is_removable: bool = False
     """A USB stick, a card or a disc: a medium that can be taken out of its drive."""
-    loop: bool = False
+    is_loop: bool = False
     """A file in another file system, through a loop device."""
 
 
 def find_block_device(mount: Mount, sysfs: str = "/sys") -> BlockDevice:
     """The device of a mount; a volume on several devices is removable if one of them is."""
-    removable = loop = False
+    is_removable = is_loop = False
     pending = [_device_number(mount)]
     while pending:
         entry = f"{sysfs}/dev/block/{pending.pop()}"
         disk = f"{entry}/.." if os.path.exists(f"{entry}/partition") else entry
-        removable |= _read_text(f"{disk}/removable") == "1"
-        loop |= os.path.exists(f"{disk}/loop")
+        is_removable |= _read_text(f"{disk}/removable") == "1"
+        is_loop |= os.path.exists(f"{disk}/loop")
         pending += [_read_text(f"{entry}/slaves/{slave}/dev") for slave in _list_names(f"{entry}/slaves")]
-    return BlockDevice(removable, loop)
+    return BlockDevice(is_removable, is_loop)
 
 
 def _device_number(mount: Mount) -> str:
@@ -68,16 +68,16 @@ def _list_names(directory: str) -> list[str]:
         return []
 
 
-_CONTROL = "/dev/loop-control"
-_GET_FREE = 0x4C82
-_CONFIGURE = 0x4C0A
-_READ_ONLY, _AUTOCLEAR = 1, 4
-_TRIES = 64
+_LOOP_CONTROL = "/dev/loop-control"
+_LOOP_CTL_GET_FREE = 0x4C82
+_LOOP_CONFIGURE = 0x4C0A
+_LO_FLAGS_READ_ONLY, _LO_FLAGS_AUTOCLEAR = 1, 4
+_MAX_TRIES = 64
 """Another process may take the free device; so many times in a row is not a coincidence."""
 
-_INFO = struct.Struct("=5Q4I64s64s32s2Q")
+_LOOP_INFO64 = struct.Struct("=5Q4I64s64s32s2Q")
 """struct loop_info64: among others offset and size limit in bytes (the fourth and fifth), and flags (the ninth)."""
-_CONFIG = struct.Struct(f"=II{_INFO.size}s64x")
+_LOOP_CONFIG = struct.Struct(f"=II{_LOOP_INFO64.size}s64x")
 """struct loop_config: descriptor, block size (0: the usual), loop_info64."""
 
 
@@ -88,9 +88,9 @@ def attach_loop_device(descriptor: int, offset: int, size: int, *, writable: boo
     The block may end once the device is mounted. Raises OSError: EPERM or EACCES without the privilege, ENOENT if the
     machine has no loop devices.
     """
-    flags = _AUTOCLEAR if writable else _AUTOCLEAR | _READ_ONLY
-    info = _INFO.pack(0, 0, 0, offset, size, 0, 0, 0, flags, b"", b"", b"", 0, 0)
-    config = _CONFIG.pack(descriptor, 0, info)
+    flags = _LO_FLAGS_AUTOCLEAR if writable else _LO_FLAGS_AUTOCLEAR | _LO_FLAGS_READ_ONLY
+    info = _LOOP_INFO64.pack(0, 0, 0, offset, size, 0, 0, 0, flags, b"", b"", b"", 0, 0)
+    config = _LOOP_CONFIG.pack(descriptor, 0, info)
     device, path = _configure_free_device(config)
     try:
         yield path
@@ -99,13 +99,13 @@ def attach_loop_device(descriptor: int, offset: int, size: int, *, writable: boo
 
 
 def _configure_free_device(config: bytes) -> tuple[int, str]:
-    control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
+    control = os.open(_LOOP_CONTROL, os.O_RDWR | os.O_CLOEXEC)
     try:
-        for _ in range(_TRIES):
-            path = f"/dev/loop{fcntl.ioctl(control, _GET_FREE)}"
+        for _ in range(_MAX_TRIES):
+            path = f"/dev/loop{fcntl.ioctl(control, _LOOP_CTL_GET_FREE)}"
             device = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                fcntl.ioctl(device, _CONFIGURE, config)
+                fcntl.ioctl(device, _LOOP_CONFIGURE, config)
             except OSError as error:
                 os.close(device)
                 if error.errno != errno.EBUSY:
@@ -114,4 +114,4 @@ def _configure_free_device(config: bytes) -> tuple[int, str]:
                 return device, path
     finally:
         os.close(control)
-    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), _CONTROL)
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), _LOOP_CONTROL)

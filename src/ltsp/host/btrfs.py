@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fcntl import ioctl
 
-TOP = 5
+TOP_LEVEL_SUBVOLUME = 5
 """The top-level subvolume. BTRFS_FS_TREE_OBJECTID"""
 _ROOT_INODE = 256
 """The inode of the root directory in each subvolume. BTRFS_FIRST_FREE_OBJECTID"""
@@ -41,7 +41,7 @@ _DEV_INFO_ARGS = struct.Struct("=Q16s3048x1024s")
 class SubvolumePath:
     """The location of a directory."""
 
-    subvolume: int
+    subvolume_id: int
     path: bytes
     """Relative to the subvolume's root, without leading or trailing slashes."""
 
@@ -50,7 +50,7 @@ class SubvolumePath:
 class NestedSubvolume:
     """A nested subvolume."""
 
-    subvolume: int
+    subvolume_id: int
     path: bytes
     """Relative to the root of the subvolume that contains it."""
 
@@ -62,24 +62,24 @@ def find_subvolume(directory: int) -> SubvolumePath:
     return SubvolumePath(tree, b"" if inode == _ROOT_INODE else _c_string(path).strip(b"/"))
 
 
-def list_nested(root: int) -> Iterator[NestedSubvolume]:
+def list_nested_subvolumes(root: int) -> Iterator[NestedSubvolume]:
     """The subvolumes directly in the one whose root is open, sorted by number. ENOTTY before Linux 4.18"""
-    least, more = 0, True
-    while more:
-        answer = bytearray(_ROOTREF_ARGS.pack(least, b"", 0))
+    min_subvolume, has_more = 0, True
+    while has_more:
+        answer = bytearray(_ROOTREF_ARGS.pack(min_subvolume, b"", 0))
         try:
             ioctl(root, _GET_SUBVOL_ROOTREF, answer)
-            more = False
+            has_more = False
         except OSError as error:
             if error.errno != errno.EOVERFLOW:  # the buffer is full, and there are more
                 raise
-        least, found, count = _ROOTREF_ARGS.unpack(answer)
-        for number, directory in _ROOTREF.iter_unpack(found[: count * _ROOTREF.size]):
+        min_subvolume, references, count = _ROOTREF_ARGS.unpack(answer)
+        for number, directory in _ROOTREF.iter_unpack(references[: count * _ROOTREF.size]):
             try:
-                place = _call_ioctl(root, _INO_LOOKUP_USER, _LOOKUP_USER_ARGS.pack(directory, number, b"", b""))
+                location = _call_ioctl(root, _INO_LOOKUP_USER, _LOOKUP_USER_ARGS.pack(directory, number, b"", b""))
             except FileNotFoundError:  # removed in the meantime
                 continue
-            _, _, name, path = _LOOKUP_USER_ARGS.unpack(place)
+            _, _, name, path = _LOOKUP_USER_ARGS.unpack(location)
             yield NestedSubvolume(number, _c_string(path) + _c_string(name))
 
 
@@ -104,8 +104,8 @@ def read_uuid(directory: int) -> bytes:
 
 def list_devices(directory: int) -> Iterator[bytes]:
     """The paths of the file system's devices, as known to the kernel."""
-    most = _FS_INFO_ARGS.unpack(_call_ioctl(directory, _FS_INFO, bytes(_FS_INFO_ARGS.size)))[0]
-    for number in range(1, most + 1):
+    max_device_id = _FS_INFO_ARGS.unpack(_call_ioctl(directory, _FS_INFO, bytes(_FS_INFO_ARGS.size)))[0]
+    for number in range(1, max_device_id + 1):
         try:
             answer = _call_ioctl(directory, _DEV_INFO, _DEV_INFO_ARGS.pack(number, b"", b""))
         except FileNotFoundError:  # numbers of removed devices are not reused
@@ -113,9 +113,9 @@ def list_devices(directory: int) -> Iterator[bytes]:
         yield _c_string(_DEV_INFO_ARGS.unpack(answer)[2])
 
 
-def _call_ioctl(descriptor: int, call: int, question: bytes) -> bytes:
-    answer = bytearray(question)
-    ioctl(descriptor, call, answer)
+def _call_ioctl(descriptor: int, request: int, argument: bytes) -> bytes:
+    answer = bytearray(argument)
+    ioctl(descriptor, request, answer)
     return bytes(answer)
 
 

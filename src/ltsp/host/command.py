@@ -19,16 +19,16 @@ from dataclasses import dataclass
 from typing import IO
 
 from ltsp.errors import LtspError, ProgramTimeout
-from ltsp.host.privilege import NOBODY, may_switch_to
+from ltsp.host.privilege import NOBODY, can_switch_to_user
 
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
 """Searched after PATH, which in `su` and cron lacks the directories of administration programs."""
-_GRACE = 2.0
+_GRACE_PERIOD = 2.0
 """Seconds between SIGTERM and SIGKILL."""
-_NO_RIGHTS = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs")
-_NO_CAPABILITIES = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
+_AS_NOBODY_OPTIONS = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs")
+_NO_CAPABILITIES_OPTIONS = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
 """For root in a container without the user nobody: its programs then regain no capabilities. capabilities(7)"""
-_MOST_LINES = 5
+_MAX_QUOTED_LINES = 5
 """The number of last output lines that an error quotes."""
 
 
@@ -43,7 +43,7 @@ class Result:
 
 
 @dataclass(slots=True)
-class FedProgram:
+class PipedProgram:
     """A running program with input from us; its output is kept for the error message."""
 
     arguments: Sequence[str]
@@ -60,7 +60,7 @@ class FedProgram:
             self.input.close()
         status = self._process.wait()
         if status:
-            raise failure(self.arguments[0], status, self.output())
+            raise exit_error(self.arguments[0], status, self.output())
 
     def output(self) -> bytes:
         """The last 64 KiB of what it has printed so far on standard output and standard error."""
@@ -68,17 +68,17 @@ class FedProgram:
 
 
 @dataclass(slots=True)
-class ServerProgram:
+class BackgroundProgram:
     """A program that runs in the background until its block ends, such as a server."""
 
     arguments: Sequence[str]
     _process: subprocess.Popen[bytes]
     _output: IO[bytes]
 
-    def status(self, seconds: float = 0) -> int | None:
+    def status(self, timeout: float = 0) -> int | None:
         """Its exit status, negative for a signal; None if it is still running after so many seconds."""
         try:
-            return self._process.wait(seconds)
+            return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             return None
 
@@ -90,49 +90,49 @@ class ServerProgram:
 def run(
     arguments: Sequence[str],
     *,
-    accepted: Collection[int] = (0,),
+    accepted_statuses: Collection[int] = (0,),
     package: str = "",
     standard_input: IO[bytes] | None = None,
     descriptors: Collection[int] = (),
     as_nobody: bool = False,
-    seconds: float | None = None,
-    memory: int | None = None,
+    timeout: float | None = None,
+    memory_limit: int | None = None,
 ) -> Result:
     """Run a program to its end and return what it printed.
 
-    `accepted` are the statuses that are not a failure; `package` is what to install if the program is missing;
-    `as_nobody` drops root's privileges; `memory` limits its address space in bytes. Raises LtspError if it is
-    missing or failed, and ProgramTimeout after `seconds`.
+    `accepted_statuses` are the statuses that are not a failure; `package` is what to install if the program is missing;
+    `as_nobody` drops root's privileges; `memory_limit` limits its address space in bytes. Raises LtspError if it is
+    missing or failed, and ProgramTimeout after `timeout`.
     """
     with _start(
         arguments,
         descriptors=descriptors,
         package=package,
         as_nobody=as_nobody,
-        memory=memory,
+        memory_limit=memory_limit,
         stdin=standard_input.fileno() if standard_input else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
         try:
-            stdout, stderr = process.communicate(timeout=seconds)
+            stdout, stderr = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise ProgramTimeout(
-                f"{_program_name(arguments[0])} did not finish within {seconds:.0f} seconds"
+                f"{_program_name(arguments[0])} did not finish within {timeout:.0f} seconds"
             ) from error
-    if process.returncode not in accepted:
-        raise failure(arguments[0], process.returncode, stderr or stdout)
+    if process.returncode not in accepted_statuses:
+        raise exit_error(arguments[0], process.returncode, stderr or stdout)
     return Result(process.returncode, stdout, stderr)
 
 
 @contextmanager
-def feed(
+def start_with_input(
     arguments: Sequence[str],
     *,
     environment: Mapping[str, str | None] | None = None,
     descriptors: Collection[int] = (),
     package: str = "",
-) -> Iterator[FedProgram]:
+) -> Iterator[PipedProgram]:
     """Start a program whose standard input the block writes; if the block does not call `finish`, it is killed.
 
     A BrokenPipeError in the block is reported as the program's failure.
@@ -141,7 +141,7 @@ def feed(
         arguments, environment=environment, descriptors=descriptors, package=package, stdin=subprocess.PIPE
     ) as (process, output):
         assert process.stdin is not None
-        running = FedProgram(arguments, process.stdin, process, output)
+        running = PipedProgram(arguments, process.stdin, process, output)
         try:
             yield running
         except BrokenPipeError:
@@ -150,18 +150,18 @@ def feed(
 
 
 @contextmanager
-def serve(
+def start_in_background(
     arguments: Sequence[str],
     *,
     environment: Mapping[str, str | None] | None = None,
     descriptors: Collection[int] = (),
     package: str = "",
-) -> Iterator[ServerProgram]:
+) -> Iterator[BackgroundProgram]:
     """Start a program that is ended with the block."""
     with _start_with_output(
         arguments, environment=environment, descriptors=descriptors, package=package, stdin=subprocess.DEVNULL
     ) as (process, output):
-        yield ServerProgram(arguments, process, output)
+        yield BackgroundProgram(arguments, process, output)
 
 
 @contextmanager
@@ -207,21 +207,21 @@ def run_and_show(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         ) as process,
-        _pidfd(process) as ended,
+        _open_pidfd(process) as pidfd,
     ):
         assert process.stdout is not None
         output = process.stdout.fileno()
         poll = select.poll()
         poll.register(output, select.POLLIN)
-        poll.register(ended, select.POLLIN)
+        poll.register(pidfd, select.POLLIN)
         rest = b""
         while events := dict(poll.poll()):
             piece = os.read(output, 1 << 16) if output in events else b""
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
+            *printable_lines, rest = (rest + piece).split(b"\n")
+            for line in printable_lines:
                 show(_printable(line))
             if not piece:
-                if ended in events:
+                if pidfd in events:
                     break
                 poll.unregister(output)
         if rest:
@@ -229,7 +229,7 @@ def run_and_show(
         return process.wait()
 
 
-def failure(program: str, status: int, output: bytes) -> LtspError:
+def exit_error(program: str, status: int, output: bytes) -> LtspError:
     """Why a program failed: its status or signal, and its last lines."""
     if status < 0:
         try:
@@ -238,18 +238,18 @@ def failure(program: str, status: int, output: bytes) -> LtspError:
             how = f"was killed by signal {-status}"
     else:
         how = f"failed with exit status {status}"
-    said = lines(output)[-_MOST_LINES:]
-    return LtspError(f"{_program_name(program)} {how}" + (": " + " | ".join(said) if said else ""))
+    last_lines = printable_lines(output)[-_MAX_QUOTED_LINES:]
+    return LtspError(f"{_program_name(program)} {how}" + (": " + " | ".join(last_lines) if last_lines else ""))
 
 
-def lines(output: bytes) -> list[str]:
+def printable_lines(output: bytes) -> list[str]:
     """The non-blank lines of a program's output, safe to print."""
     return [line for line in map(_printable, output.replace(b"\r", b"\n").splitlines()) if line.strip()]
 
 
-def find(program: str) -> str | None:
+def find_program(program: str) -> str | None:
     """The path of a program, as it would be started; None if it is not found."""
-    return shutil.which(program, path=_path())
+    return shutil.which(program, path=_search_path())
 
 
 def _read_tail(output: IO[bytes]) -> bytes:
@@ -268,26 +268,26 @@ def _start(
     descriptors: Collection[int] = (),
     package: str = "",
     as_nobody: bool = False,
-    memory: int | None = None,
+    memory_limit: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """`environment` changes ours, and None removes a variable; `descriptors` stay open in the program."""
-    program = find(arguments[0])
+    program = find_program(arguments[0])
     if program is None:
         name = _program_name(arguments[0])
         raise LtspError(f"{name} not found", f"install the package {package}" if package else "")
     line = [program, *arguments[1:]]
-    if memory is not None and (prlimit := find("prlimit")):
-        line = [prlimit, f"--as={memory}", "--", *line]
-    if setpriv := find("setpriv"):
+    if memory_limit is not None and (prlimit := find_program("prlimit")):
+        line = [prlimit, f"--as={memory_limit}", "--", *line]
+    if setpriv := find_program("setpriv"):
         line = [setpriv, "--pdeathsig", "KILL", *(_unprivileged_options() if as_nobody else ()), "--", *line]
     try:
-        with _empty_input(stdin) as given:
+        with _open_empty_input(stdin) as given:
             process = subprocess.Popen(
                 [argument.encode("utf-8", "surrogateescape") for argument in line],
                 stdin=given,
                 stdout=stdout,
                 stderr=stderr,
-                env=_environment(environment or {}),
+                env=_make_environment(environment or {}),
                 pass_fds=tuple(descriptors),
                 start_new_session=True,
             )
@@ -305,11 +305,11 @@ def _unprivileged_options() -> Sequence[str]:
     """Options of setpriv(1)."""
     if os.geteuid() != 0:
         return ("--no-new-privs",)
-    return _NO_RIGHTS if may_switch_to(NOBODY) else _NO_CAPABILITIES
+    return _AS_NOBODY_OPTIONS if can_switch_to_user(NOBODY) else _NO_CAPABILITIES_OPTIONS
 
 
 @contextmanager
-def _empty_input(stdin: int) -> Iterator[int]:
+def _open_empty_input(stdin: int) -> Iterator[int]:
     """An empty input in place of DEVNULL, which works without /dev."""
     if stdin != subprocess.DEVNULL:
         yield stdin
@@ -332,17 +332,17 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     if process.stdin is not None:
         with suppress(BrokenPipeError):
             process.stdin.close()
-    with _pidfd(process) as ended:
+    with _open_pidfd(process) as pidfd:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
-        select.select([ended], [], [], _GRACE)
+        select.select([pidfd], [], [], _GRACE_PERIOD)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 @contextmanager
-def _pidfd(process: subprocess.Popen[bytes]) -> Iterator[int]:
+def _open_pidfd(process: subprocess.Popen[bytes]) -> Iterator[int]:
     descriptor = os.pidfd_open(process.pid)
     try:
         yield descriptor
@@ -350,13 +350,13 @@ def _pidfd(process: subprocess.Popen[bytes]) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("LC_") and name != "LANGUAGE"}
-    changed = {**ours, "LANG": "C.UTF-8", "PATH": _path(), **changes}
+def _make_environment(changes: Mapping[str, str | None]) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LC_") and name != "LANGUAGE"}
+    changed = {**inherited, "LANG": "C.UTF-8", "PATH": _search_path(), **changes}
     return {name: value for name, value in changed.items() if value is not None}
 
 
-def _path() -> str:
+def _search_path() -> str:
     given = [directory for directory in os.environ.get("PATH", "").split(":") if directory]
     return ":".join([*given, *(directory for directory in _SYSTEM_PATH if directory not in given)])
 

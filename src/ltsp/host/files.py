@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-_NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
+_TMPFILE_UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 """Errors of file systems (NFS, older overlayfs) and kernels without O_TMPFILE. open(2)"""
 
-_TRIES = 100
+_MAX_TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class UnnamedFile:
 
     file: io.FileIO
     """Open for reading and writing; mode 0600 until it is linked."""
-    temporary: str | None
+    temporary_path: str | None
 
     def link(self, path: str, mode: int, group: int | None = None) -> None:
         """Give the finished file its name; data, attributes and link count are on the disk, the name itself is not.
@@ -38,7 +38,7 @@ class UnnamedFile:
         """
         descriptor = self.file.fileno()
         set_access(descriptor, mode, group)
-        if self.temporary is None:
+        if self.temporary_path is None:
             # Linking through /proc follows its magic link only if a source directory is given, even an unused one.
             proc = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -46,29 +46,29 @@ class UnnamedFile:
             finally:
                 os.close(proc)
         else:
-            os.link(self.temporary, path)
+            os.link(self.temporary_path, path)
         os.fsync(descriptor)
 
 
 @contextmanager
-def create_unnamed(directory: str) -> Iterator[UnnamedFile]:
+def create_unnamed_file(directory: str) -> Iterator[UnnamedFile]:
     """A new file for this directory, which vanishes at the end of the block unless it was given a name."""
-    temporary = None
+    temporary_path = None
     try:
         descriptor = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        if error.errno not in _NO_TMPFILE or not os.path.isdir(directory):
+        if error.errno not in _TMPFILE_UNSUPPORTED or not os.path.isdir(directory):
             raise
-        temporary = os.path.join(directory, f".{os.getpid()}.{os.urandom(6).hex()}.new")
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        temporary_path = os.path.join(directory, f".{os.getpid()}.{os.urandom(6).hex()}.new")
+        descriptor = os.open(temporary_path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "w+b", buffering=0) as file:
             assert isinstance(file, io.FileIO)
-            yield UnnamedFile(file, temporary)
+            yield UnnamedFile(file, temporary_path)
     finally:
-        if temporary is not None:
+        if temporary_path is not None:
             with suppress(FileNotFoundError):
-                os.unlink(temporary)
+                os.unlink(temporary_path)
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -78,17 +78,17 @@ def write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def begin_flush(descriptor: int, at: int, size: int) -> None:
-    """Let the kernel start writing `size` bytes to the disk, so that a later fsync takes less time."""
+def start_writeback(descriptor: int, offset: int, file_size: int) -> None:
+    """Let the kernel start writing `file_size` bytes to the disk, so that a later fsync takes less time."""
     from ltsp.host import system_call  # noqa: PLC0415 -- loads ctypes, which those who only read do without
 
     with suppress(OSError):
-        system_call.begin_flush(descriptor, at, size)
+        system_call.start_writeback(descriptor, offset, file_size)
 
 
-def create(path: str, data: bytes, mode: int) -> None:
+def create_file(path: str, data: bytes, mode: int) -> None:
     """A new file, complete as soon as it has its name; its directory is not yet synced."""
-    with create_unnamed(os.path.dirname(path)) as new:
+    with create_unnamed_file(os.path.dirname(path)) as new:
         write_all(new.file.fileno(), data)
         os.fsync(new.file.fileno())
         new.link(path, mode)
@@ -99,24 +99,24 @@ class Replacement:
     """A prepared replacement of a name: only a rename is left to do."""
 
     path: str
-    new: str
+    temporary_path: str
     committed: bool = False
 
     def commit(self) -> None:
-        os.rename(self.new, self.path)
+        os.rename(self.temporary_path, self.path)
         self.committed = True
 
     def discard(self) -> None:
         """Remove it unless it was committed, ignoring errors: for use when an error is already being reported."""
         if not self.committed:
             with suppress(OSError):
-                os.unlink(self.new)
+                os.unlink(self.temporary_path)
 
 
 def prepare_file(path: str, data: bytes, mode: int) -> Replacement:
     """A small file, written and on the disk."""
     replacement = Replacement(path, clear_temporary_name(path))
-    descriptor = os.open(replacement.new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(replacement.temporary_path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         write_all(descriptor, data)
         os.fchmod(descriptor, mode)
@@ -135,7 +135,7 @@ def prepare_symlink(path: str, target: str) -> Replacement | None:
         if os.readlink(path) == target:
             return None
     replacement = Replacement(path, clear_temporary_name(path))
-    os.symlink(target, replacement.new)
+    os.symlink(target, replacement.temporary_path)
     return replacement
 
 
@@ -144,14 +144,14 @@ def prepare_hard_link(path: str, source: str) -> Replacement | None:
 
     rename(2) of two names of one file does nothing and leaves both, so this case is checked first.
     """
-    if same_file(path, source):
+    if is_same_file(path, source):
         return None
     replacement = Replacement(path, clear_temporary_name(path))
-    os.link(source, replacement.new, follow_symlinks=False)
+    os.link(source, replacement.temporary_path, follow_symlinks=False)
     return replacement
 
 
-def replace(path: str, data: bytes, mode: int) -> None:
+def replace_file(path: str, data: bytes, mode: int) -> None:
     """Replace a file with a small one, atomically and durably."""
     _commit(prepare_file(path, data, mode))
     sync_directory(os.path.dirname(path))
@@ -243,7 +243,7 @@ def file_id(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def same_file(first: str, second: str) -> bool:
+def is_same_file(first: str, second: str) -> bool:
     """Whether two paths name one inode, symbolic links not followed."""
     one = file_id(first)
     return one is not None and one == file_id(second)
@@ -251,7 +251,7 @@ def same_file(first: str, second: str) -> bool:
 
 def make_directories(path: str, mode: int) -> None:
     """Create the directory and its parents, durably; new ones get this mode regardless of the umask."""
-    for _ in range(_TRIES):
+    for _ in range(_MAX_TRIES):
         if os.path.isdir(path):
             return
         # Another run that created a directory above may remove it again at any time.
@@ -315,7 +315,7 @@ def is_regular(path: str) -> bool:
         return False
 
 
-def size(path: str) -> int | None:
+def file_size(path: str) -> int | None:
     """The size in bytes, links followed; None if it does not exist."""
     try:
         return os.stat(path).st_size
@@ -323,30 +323,30 @@ def size(path: str) -> int | None:
         return None
 
 
-def on_same_disk(first: str, second: str) -> bool:
+def are_on_same_file_system(first: str, second: str) -> bool:
     """Whether two directories, which may not exist yet, share their free space."""
-    return os.stat(existing_directory(first)).st_dev == os.stat(existing_directory(second)).st_dev
+    return os.stat(nearest_existing_directory(first)).st_dev == os.stat(nearest_existing_directory(second)).st_dev
 
 
 def free_bytes(directory: str) -> int:
     """Free bytes for an unprivileged writer at a directory, which may not exist yet. statvfs(3)"""
-    status = os.statvfs(existing_directory(directory))
+    status = os.statvfs(nearest_existing_directory(directory))
     return status.f_bavail * status.f_frsize
 
 
-def disk_bytes(directory: str) -> int:
+def file_system_size(directory: str) -> int:
     """Size in bytes of the file system of a directory, which may not exist yet. statvfs(3)"""
-    status = os.statvfs(existing_directory(directory))
+    status = os.statvfs(nearest_existing_directory(directory))
     return status.f_blocks * status.f_frsize
 
 
 def free_inodes(directory: str) -> int | None:
     """How many more files can be created there; None if inodes are allocated on demand. statvfs(3)"""
-    status = os.statvfs(existing_directory(directory))
+    status = os.statvfs(nearest_existing_directory(directory))
     return status.f_favail if status.f_files else None
 
 
-def existing_directory(path: str) -> str:
+def nearest_existing_directory(path: str) -> str:
     """The path itself, or the nearest existing directory above it."""
     while not os.path.isdir(path):
         path = os.path.dirname(path) or "."
@@ -362,7 +362,7 @@ def is_working_directory_removed() -> bool:
     return False
 
 
-_MOST: Final = 64 << 20
+_MAX_SIZE: Final = 64 << 20
 """Bytes."""
 
 
@@ -374,7 +374,7 @@ def read_server_file(path: str) -> bytes | None:
     name = b"/" + path.encode("utf-8", "surrogateescape")
     try:
         with open(name, "rb", buffering=0, opener=_open_regular) as file:
-            return file.read(_MOST)
+            return file.read(_MAX_SIZE)
     except OSError:
         return None
 
@@ -383,7 +383,7 @@ def _open_regular(name: str, _flags: int) -> int:
     """Raises OSError if it is not a regular file, or too large."""
     descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST:
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_SIZE:
         os.close(descriptor)
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     return descriptor

@@ -6,7 +6,7 @@ import ipaddress
 import os
 from dataclasses import dataclass
 
-_LOOPBACK = "00:00:00:00:00:00"
+_LOOPBACK_MAC = "00:00:00:00:00:00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ def read_identity(system: str = "/") -> Identity:
     interfaces = sorted(os.listdir(networks)) if os.path.isdir(networks) else []
     macs = {_read_text(os.path.join(networks, name, "address")).strip().lower(): None for name in interfaces}
     return Identity(
-        tuple(mac for mac in macs if mac and mac != _LOOPBACK),
+        tuple(mac for mac in macs if mac and mac != _LOOPBACK_MAC),
         parse_ipv4_addresses(_read_text(os.path.join(system, "proc/net/fib_trie")))
         + parse_ipv6_addresses(_read_text(os.path.join(system, "proc/net/if_inet6"))),
         os.uname().nodename.lower(),

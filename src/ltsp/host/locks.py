@@ -15,16 +15,16 @@ from contextlib import contextmanager, suppress
 
 from ltsp.host.process import Process
 
-_LONGEST_PAUSE = 0.5
+_MAX_PAUSE = 0.5
 """Seconds between attempts; the first ones follow faster."""
 
 
 class LockBusy(Exception):
-    """Another process holds the lock: `holder`, or None if unknown."""
+    """Another process holds the lock: `find_flock_holder`, or None if unknown."""
 
-    def __init__(self, holder: Process | None) -> None:
-        super().__init__(holder)
-        self.holder = holder
+    def __init__(self, find_flock_holder: Process | None) -> None:
+        super().__init__(find_flock_holder)
+        self.holder = find_flock_holder
 
 
 @contextmanager
@@ -43,12 +43,12 @@ def hold_exclusive(path: str, wait: float = 0.0) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _open_locked(path: str, until: float) -> int:
+def _open_locked(path: str, deadline: float) -> int:
     """A locked descriptor of the file that still has this name: a previous holder may have removed it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            _acquire(descriptor, until)
+            _acquire_flock(descriptor, deadline)
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
                     return descriptor
@@ -58,22 +58,22 @@ def _open_locked(path: str, until: float) -> int:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, until: float) -> None:
+def _acquire_flock(descriptor: int, deadline: float) -> None:
     pause = 0.01
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            rest = until - time.monotonic()
+            rest = deadline - time.monotonic()
             if rest <= 0:
-                raise LockBusy(holder(descriptor)) from None
+                raise LockBusy(find_flock_holder(descriptor)) from None
             time.sleep(min(pause, rest))
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pause = min(pause * 2, _MAX_PAUSE)
         else:
             return
 
 
-def holder(descriptor: int) -> Process | None:
+def find_flock_holder(descriptor: int) -> Process | None:
     """The process that holds flock on this file. proc_locks(5)
 
     Matched by inode, and by device only if ambiguous: for btrfs it differs from that of stat(2).
@@ -87,19 +87,19 @@ def holder(descriptor: int) -> Process | None:
             # 1: FLOCK ADVISORY WRITE 123 fd:00:4711 0 EOF; a waiting process has `->` after the number.
             if fields[1:4] != ["FLOCK", "ADVISORY", "WRITE"]:
                 continue
-            where, _, inode = fields[5].rpartition(":")
+            lock_device, _, inode = fields[5].rpartition(":")
             if inode == str(status.st_ino):
-                found[where] = int(fields[4])
+                found[lock_device] = int(fields[4])
     pid = found.get(device, next(iter(found.values()), 0))
     return Process.of(pid) if pid > 0 else None
 
 
-_FLOCK = struct.Struct("@hhqqi0q")
+_FCNTL_LOCK = struct.Struct("@hhqqi0q")
 """struct flock with 64-bit offsets: type, whence, start, length, pid. fcntl(2)"""
-_WHOLE = (os.SEEK_SET, 0, 0, 0)
+_WHOLE_FILE = (os.SEEK_SET, 0, 0, 0)
 
 
-def try_record_lock(descriptor: int) -> bool:
+def try_shared_record_lock(descriptor: int) -> bool:
     """Keep out record locks for writing until the descriptor is closed; False if another process holds one.
 
     It is a lock of the open file, not of the process, which would lose it when any descriptor of the file closes.
@@ -107,13 +107,13 @@ def try_record_lock(descriptor: int) -> bool:
     Raises OSError if the file system does not support locks.
     """
     try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_RDLCK, *_WHOLE))
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FCNTL_LOCK.pack(fcntl.F_RDLCK, *_WHOLE_FILE))
     except (BlockingIOError, PermissionError):
         return False
     return True
 
 
-def try_flock(descriptor: int) -> bool:
+def try_shared_flock(descriptor: int) -> bool:
     """Keep out exclusive flock(2) until the descriptor is closed; False if another process holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -122,8 +122,10 @@ def try_flock(descriptor: int) -> bool:
     return True
 
 
-def record_holder(descriptor: int) -> Process | None:
+def find_record_lock_holder(descriptor: int) -> Process | None:
     """The holder of a record lock for writing; None if unknown."""
-    found = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_RDLCK, *_WHOLE)))
+    found = _FCNTL_LOCK.unpack(
+        fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _FCNTL_LOCK.pack(fcntl.F_RDLCK, *_WHOLE_FILE))
+    )
     # -1 stands for a lock of an open file, 0 for a process of another PID namespace.
     return Process.of(found[4]) if found[0] != fcntl.F_UNLCK and found[4] > 0 else None

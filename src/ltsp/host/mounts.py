@@ -14,7 +14,7 @@ from ltsp.errors import LtspError
 from ltsp.host import system_call
 from ltsp.host.system_call import MS_BIND, MS_NODEV, MS_NOSUID, MS_REC, MS_SLAVE
 
-_LONGEST_OPTIONS = 4095
+_MAX_OPTIONS_SIZE = 4095
 """Bytes of mount options: one page, with its NUL. mount(2)"""
 
 
@@ -28,13 +28,13 @@ def isolate_mounts() -> None:
     Raises LtspError without the privilege.
     """
     try:
-        system_call.unshare_mounts()
+        system_call.unshare_mount_namespace()
         system_call.mount(b"none", b"/", b"", MS_REC | MS_SLAVE, b"")
     except OSError as error:
         raise LtspError(f"cannot create a private mount namespace: {error.strerror}", "run as root") from error
 
 
-def bind(source: bytes, target: bytes) -> None:
+def bind_mount(source: bytes, target: bytes) -> None:
     system_call.mount(source, target, b"", MS_BIND, b"")
 
 
@@ -47,22 +47,26 @@ def mount_overlay(lower: Sequence[bytes], upper: bytes, work: bytes, target: byt
 
     Raises OSError: EINVAL if overlayfs does not support one of the file systems.
     """
-    layers = b":".join(_escape(path, b"\\:,") for path in lower)
-    options = b"lowerdir=%s,upperdir=%s,workdir=%s" % (layers, _escape(upper, b"\\,"), _escape(work, b"\\,"))
-    if len(options) > _LONGEST_OPTIONS:
+    layers = b":".join(_escape_overlay_path(path, b"\\:,") for path in lower)
+    options = b"lowerdir=%s,upperdir=%s,workdir=%s" % (
+        layers,
+        _escape_overlay_path(upper, b"\\,"),
+        _escape_overlay_path(work, b"\\,"),
+    )
+    if len(options) > _MAX_OPTIONS_SIZE:
         raise LtspError(
             f"cannot mount an overlay of {len(lower)} layers: "
-            f"their paths exceed the limit of {_LONGEST_OPTIONS} bytes for mount options"
+            f"their paths exceed the limit of {_MAX_OPTIONS_SIZE} bytes for mount options"
         )
     system_call.mount(b"overlay", target, b"overlay", 0, options)
 
 
-def _escape(path: bytes, special: bytes) -> bytes:
+def _escape_overlay_path(path: bytes, special: bytes) -> bytes:
     """A path in the options of overlay, where commas end an option and colons a layer. Kernel: overlayfs.rst"""
     return b"".join(b"\\" + byte if byte in special else byte for byte in (path[i : i + 1] for i in range(len(path))))
 
 
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
+_OCTAL_ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +74,12 @@ class Mount:
     """One line of mountinfo; paths are bytes, as everywhere at the edge."""
 
     id: int
-    parent: int
+    parent_id: int
     device: tuple[int, int]
     """Major and minor number of the file system."""
     root: bytes
     """The directory of the file system that is mounted; not `/` for bind mounts and btrfs subvolumes."""
-    point: bytes
+    mount_point: bytes
     """Absolute, as this process sees it."""
     kind: str
     """The file system's type, with its subtype: `ext4`, `fuse.sshfs`."""
@@ -92,10 +96,10 @@ class Mount:
         major, minor = fields[2].split(b":")
         return cls(
             id=int(fields[0]),
-            parent=int(fields[1]),
+            parent_id=int(fields[1]),
             device=(int(major), int(minor)),
             root=_unescape(fields[3]),
-            point=_unescape(fields[4]),
+            mount_point=_unescape(fields[4]),
             kind=_unescape(fields[dash + 1]).decode("utf-8", "replace"),
             source=_unescape(fields[dash + 2]),
             options=frozenset(_unescape(fields[dash + 3]).split(b",")),
@@ -112,7 +116,7 @@ def read_mounts() -> list[Mount]:
         return parse_mounts(table.read())
 
 
-def mounts_below(mounts: Sequence[Mount], path: bytes, mount_id: int | None) -> dict[bytes, Mount]:
+def find_mounts_below(mounts: Sequence[Mount], path: bytes, mount_id: int | None) -> dict[bytes, Mount]:
     """What one meets on the way down from a directory: mounts by their point relative to it, parents before children.
 
     A mount that another one hides is not met. `mount_id` is that of the directory's own mount; where the kernel does
@@ -121,50 +125,54 @@ def mounts_below(mounts: Sequence[Mount], path: bytes, mount_id: int | None) -> 
     prefix = path.rstrip(b"/") + b"/"
     children: dict[int, dict[bytes, Mount]] = {}
     for mount in mounts:
-        if mount.id != mount.parent:
-            children.setdefault(mount.parent, {})[mount.point] = mount
-    met: dict[bytes, Mount] = {}
-    pending = [mount_id if mount_id is not None else _holding_mount_id(mounts, prefix)]
+        if mount.id != mount.parent_id:
+            children.setdefault(mount.parent_id, {})[mount.mount_point] = mount
+    visible: dict[bytes, Mount] = {}
+    pending = [mount_id if mount_id is not None else _find_containing_mount_id(mounts, prefix)]
     while pending:
         siblings = children.get(pending.pop(), {})
-        for point, mount in siblings.items():
-            if point == b"/" or not point.startswith(prefix) or _is_below_any(point, siblings):
+        for mount_point, mount in siblings.items():
+            if (
+                mount_point == b"/"
+                or not mount_point.startswith(prefix)
+                or _is_hidden_by_sibling(mount_point, siblings)
+            ):
                 continue
             top = mount
-            while above := children.get(top.id, {}).get(point):
-                top = above
-            met[point.removeprefix(prefix)] = top
+            while covering := children.get(top.id, {}).get(mount_point):
+                top = covering
+            visible[mount_point.removeprefix(prefix)] = top
             pending.append(top.id)
-    return dict(sorted(met.items()))
+    return dict(sorted(visible.items()))
 
 
 def find_mount(mounts: Sequence[Mount], path: bytes, mount_id: int | None) -> Mount | None:
     """The mount that a directory lies in; None where the table does not show it.
 
-    `mount_id` is as in `mounts_below`.
+    `mount_id` is as in `find_mounts_below`.
     """
     if mount_id is None:
-        mount_id = _holding_mount_id(mounts, path.rstrip(b"/") + b"/")
+        mount_id = _find_containing_mount_id(mounts, path.rstrip(b"/") + b"/")
     return next((mount for mount in mounts if mount.id == mount_id), None)
 
 
-def _is_below_any(point: bytes, siblings: dict[bytes, Mount]) -> bool:
+def _is_hidden_by_sibling(mount_point: bytes, siblings: dict[bytes, Mount]) -> bool:
     """Whether a mount made later, on a directory above the point, hides it: else that one would be its parent."""
-    at = point.rfind(b"/")
+    at = mount_point.rfind(b"/")
     while at > 0:
-        if point[:at] in siblings:
+        if mount_point[:at] in siblings:
             return True
-        at = point.rfind(b"/", 0, at)
+        at = mount_point.rfind(b"/", 0, at)
     return False
 
 
-def _holding_mount_id(mounts: Sequence[Mount], prefix: bytes) -> int:
-    candidates = [mount for mount in mounts if prefix.startswith(mount.point.rstrip(b"/") + b"/")]
-    return max(enumerate(candidates), key=lambda pair: (len(pair[1].point), pair[0]))[1].id
+def _find_containing_mount_id(mounts: Sequence[Mount], prefix: bytes) -> int:
+    candidates = [mount for mount in mounts if prefix.startswith(mount.mount_point.rstrip(b"/") + b"/")]
+    return max(enumerate(candidates), key=lambda pair: (len(pair[1].mount_point), pair[0]))[1].id
 
 
 def _unescape(field: bytes) -> bytes:
-    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), field)
+    return _OCTAL_ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), field)
 
 
 def list_swap_files() -> tuple[bytes, ...]:

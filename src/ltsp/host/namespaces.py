@@ -24,15 +24,15 @@ def enter_mount_namespace() -> Iterator[None]:
     Threads started in the block have to end before it. If one has not, the thread stays until the process ends.
     Raises LtspError without the privilege.
     """
-    with ExitStack() as opened:
+    with ExitStack() as stack:
 
-        def kept(path: str, flags: int = 0) -> int:
+        def open_descriptor(path: str, flags: int = 0) -> int:
             descriptor = os.open(path, flags | os.O_RDONLY | os.O_CLOEXEC)
-            opened.callback(os.close, descriptor)
+            stack.callback(os.close, descriptor)
             return descriptor
 
-        before = kept("/proc/thread-self/ns/mnt")
-        root, here = kept("/", os.O_PATH), kept(".", os.O_PATH)
+        previous_namespace = open_descriptor("/proc/thread-self/ns/mnt")
+        root, working_directory = open_descriptor("/", os.O_PATH), open_descriptor(".", os.O_PATH)
         isolate_mounts()
         try:
             yield
@@ -40,12 +40,12 @@ def enter_mount_namespace() -> Iterator[None]:
             # The call also changes to the root of the namespace, which differs from ours in a chroot. setns(2)
             entered = False
             with suppress(OSError):
-                system_call.enter_mounts(before)
+                system_call.enter_mount_namespace(previous_namespace)
                 entered = True
             if entered:
                 os.fchdir(root)
                 os.chroot(".")
-                os.fchdir(here)
+                os.fchdir(working_directory)
 
 
 _SIOCSIFFLAGS = 0x8914
@@ -60,21 +60,21 @@ def enter_network_namespace() -> Iterator[None]:
 
     Raises LtspError without the privilege.
     """
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    previous_namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
-            system_call.unshare_network()
+            system_call.unshare_network_namespace()
         except OSError as error:
             raise LtspError(f"cannot create a private network namespace: {error.strerror}", "run as root") from error
         try:
-            _raise_loopback()
+            _bring_up_loopback()
             yield
         finally:
-            system_call.enter_network(before)
+            system_call.enter_network_namespace(previous_namespace)
     finally:
-        os.close(before)
+        os.close(previous_namespace)
 
 
-def _raise_loopback() -> None:
+def _bring_up_loopback() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, _IFREQ_FLAGS.pack(b"lo", _IFF_UP))

@@ -14,20 +14,20 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ltsp.host.process import FileUser, KernelObject, Process, list_loop_files, list_open_files, open_file_name
+from ltsp.host.process import FileUser, KernelObject, Process, list_loop_files, list_open_files, read_open_file_name
 
-_FLOCK = struct.Struct("@hhqqi0q")
+_FCNTL_LOCK = struct.Struct("@hhqqi0q")
 """struct flock with 64-bit offsets: type, whence, start, length, pid. fcntl(2)"""
-_QEMU_WRITES = (101, 103)
+_QEMU_WRITE_LOCK_BYTES = (101, 103)
 """Bytes with a shared lock by QEMU while it may write to a disk or resize it. (100 stands for reading.)"""
-_NO_LOCKS = frozenset({errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
+_LOCKS_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
     user: FileUser | None
     """None if only its lock is visible."""
-    locked: bool
+    holds_lock: bool
     """Whether it holds a lock; otherwise it has the file open for writing."""
 
 
@@ -37,20 +37,20 @@ def find_writer(descriptor: int) -> Writer | None:
     Raises OSError if the file can no longer be examined.
     """
     opened = next(_find_writers(descriptor), None)
-    locked, pid = _find_record_lock(descriptor)
-    if locked or _is_flocked(descriptor):
-        return Writer(opened or (Process.of(pid) if pid > 0 else None), locked=True)
-    return Writer(opened, locked=False) if opened else None
+    holds_lock, pid = _find_record_lock(descriptor)
+    if holds_lock or _is_flocked(descriptor):
+        return Writer(opened or (Process.of(pid) if pid > 0 else None), holds_lock=True)
+    return Writer(opened, holds_lock=False) if opened else None
 
 
 def _find_record_lock(descriptor: int) -> tuple[bool, int]:
     """Whether a lock of fcntl(2) conflicts, and its PID; -1 and 0 mean unknown."""
-    for kind, start, length in (*((fcntl.F_WRLCK, byte, 1) for byte in _QEMU_WRITES), (fcntl.F_RDLCK, 0, 0)):
+    for kind, start, length in (*((fcntl.F_WRLCK, byte, 1) for byte in _QEMU_WRITE_LOCK_BYTES), (fcntl.F_RDLCK, 0, 0)):
         try:
-            asked = _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
-            found = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked))
+            query = _FCNTL_LOCK.pack(kind, os.SEEK_SET, start, length, 0)
+            found = _FCNTL_LOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, query))
         except OSError as error:
-            if error.errno in _NO_LOCKS:
+            if error.errno in _LOCKS_UNSUPPORTED:
                 return False, 0
             raise
         if found[0] != fcntl.F_UNLCK:
@@ -69,7 +69,7 @@ def _is_flocked(descriptor: int) -> bool:
     except BlockingIOError:
         return True
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in _LOCKS_UNSUPPORTED:
             raise
     finally:
         os.close(other)
@@ -79,7 +79,7 @@ def _is_flocked(descriptor: int) -> bool:
 def _find_writers(descriptor: int) -> Iterator[FileUser]:
     """Only files with the same name are examined: a stat of an unrelated one could hang on a dead server."""
     status = os.fstat(descriptor)
-    name = open_file_name(f"/proc/self/fd/{descriptor}")
+    name = read_open_file_name(f"/proc/self/fd/{descriptor}")
     own_file = (status.st_dev, status.st_ino)
     for pid, opened, file in list_open_files(lambda other: other == name):
         with suppress(OSError):  # it may be closed by now

@@ -13,9 +13,9 @@ from contextlib import ExitStack
 
 from ltsp.host.system_call import RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, mount_id
 
-_HANDLE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_HANDLE_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
-_MOST_LINKS = 40
+_MAX_LINKS = 40
 """The limit of Linux on symbolic links in one path. path_resolution(7)"""
 
 
@@ -35,7 +35,7 @@ def open_stepwise(directory: int, path: bytes, flags: int, resolve: int) -> int:
                 if name == b"..":
                     del stack[max(1, len(stack) - 1) :]
                 continue
-            handle = os.open(name, _HANDLE, dir_fd=stack[-1])
+            handle = os.open(name, _HANDLE_FLAGS, dir_fd=stack[-1])
             opened.callback(os.close, handle)
             if resolve & RESOLVE_NO_XDEV and _mount_identity(handle) != _mount_identity(directory):
                 raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
@@ -43,7 +43,7 @@ def open_stepwise(directory: int, path: bytes, flags: int, resolve: int) -> int:
                 stack.append(handle)
                 continue
             links += 1
-            if resolve & RESOLVE_NO_SYMLINKS or links > _MOST_LINKS:
+            if resolve & RESOLVE_NO_SYMLINKS or links > _MAX_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             target = os.readlink(b"", dir_fd=handle)
             if target.startswith(b"/"):

@@ -7,28 +7,28 @@ from __future__ import annotations
 
 import os
 
-_MAY_MOUNT = 21
+_CAP_SYS_ADMIN = 21
 """CAP_SYS_ADMIN."""
-_SET_GROUP, _SET_USER = 6, 7
+_CAP_SETGID, _CAP_SETUID = 6, 7
 """CAP_SETGID and CAP_SETUID."""
 
 
-def may_mount() -> bool:
+def can_mount() -> bool:
     """Whether it may mount in its own user namespace; in a container, the kernel may still refuse devices."""
-    return _has_capability(_MAY_MOUNT)
+    return _has_capability(_CAP_SYS_ADMIN)
 
 
-def may_switch_to(number: int) -> bool:
+def can_switch_to_user(account_id: int) -> bool:
     """Whether it may switch to that user and group: not in a container without that user.
 
     user_namespaces(7)
     """
-    if not (_has_capability(_SET_USER) and _has_capability(_SET_GROUP)):
+    if not (_has_capability(_CAP_SETUID) and _has_capability(_CAP_SETGID)):
         return False
     with open("/proc/self/setgroups", encoding="ascii") as allowed:
         if allowed.read().strip() != "allow":
             return False
-    return _is_mapped(number, "uid") and _is_mapped(number, "gid")
+    return _is_mapped(account_id, "uid") and _is_mapped(account_id, "gid")
 
 
 def _has_capability(capability: int) -> bool:
@@ -40,12 +40,14 @@ def _has_capability(capability: int) -> bool:
     return False
 
 
-def _is_mapped(number: int, kind: str) -> bool:
+def _is_mapped(account_id: int, kind: str) -> bool:
     with open(f"/proc/self/{kind}_map", encoding="ascii") as ranges:
-        return any(first <= number < first + count for first, _, count in (map(int, line.split()) for line in ranges))
+        return any(
+            first <= account_id < first + count for first, _, count in (map(int, line.split()) for line in ranges)
+        )
 
 
-_ALL = 0xFFFFFFFF
+_ALL_USERS = 0xFFFFFFFF
 """Number of users in a namespace that maps all of them."""
 
 
@@ -66,7 +68,7 @@ def find_overflow_uid() -> int | None:
             overflow = int(file.read())
     except (OSError, ValueError):  # no /proc
         return None
-    if sum(count for _, _, count in ranges) >= _ALL:
+    if sum(count for _, _, count in ranges) >= _ALL_USERS:
         return None
     return None if any(first <= overflow < first + count for first, _, count in ranges) else overflow
 

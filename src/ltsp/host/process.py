@@ -13,10 +13,10 @@ _LOOP_GET_STATUS64 = 0x4C05
 _LOOP_INFO64 = struct.Struct("=QQ 216x")
 """struct loop_info64, of which the backing file's device and inode come first. linux/loop.h"""
 
-_NFS_OPEN = re.compile(r'superblock: "([0-9a-f]+):([0-9a-f]+):(\d+)"')
+_NFS_OPEN_FILE = re.compile(r'superblock: "([0-9a-f]+):([0-9a-f]+):(\d+)"')
 """Device (hexadecimal) and inode (decimal) in a line of `states`; NFS 3 has no such list. fs/nfsd/nfs4state.c"""
 
-_DELETED = " (deleted)"
+_DELETED_SUFFIX = " (deleted)"
 FileId = tuple[int, int]
 """Device and inode."""
 
@@ -29,7 +29,7 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> Process:
-        return cls(pid, _command(pid))
+        return cls(pid, _read_command(pid))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +42,20 @@ class KernelObject:
 FileUser = Process | KernelObject
 
 
-def find_file_users(files: Collection[FileId], may_be: Callable[[str], bool]) -> dict[FileId, FileUser]:
+def find_file_users(files: Collection[FileId], is_candidate: Callable[[str], bool]) -> dict[FileId, FileUser]:
     """One user of each file in use: a process, a loop device, or an NFS 4 client.
 
-    `may_be` is called with the name of an open file before the file itself is examined: a stat of an unrelated file
-    could hang on a dead server. What this process may not see is not found.
+    `is_candidate` is called with the name of an open file before the file itself is examined: a stat of an unrelated
+    file could hang on a dead server. What this process may not see is not found.
     """
     if not files:
         return {}
-    processes = ((file, Process.of(pid)) for pid, _, file in list_open_files(may_be))
-    everywhere = (*_list_nfs_files(files), *list_loop_files(), *processes)
-    return {file: user for file, user in everywhere if file in files}
+    processes = ((file, Process.of(pid)) for pid, _, file in list_open_files(is_candidate))
+    users = (*_list_nfs_files(files), *list_loop_files(), *processes)
+    return {file: user for file, user in users if file in files}
 
 
-def _command(pid: int) -> str:
+def _read_command(pid: int) -> str:
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             words = file.read().rstrip(b"\0").split(b"\0")
@@ -67,11 +67,11 @@ def _command(pid: int) -> str:
         return "[gone]"
 
 
-def list_open_files(may_be: Callable[[str], bool]) -> Iterator[tuple[int, str, FileId]]:
-    """Process, descriptor and file of what other processes have open; `may_be` as in `find_file_users`."""
-    own = os.getpid()
+def list_open_files(is_candidate: Callable[[str], bool]) -> Iterator[tuple[int, str, FileId]]:
+    """Process, descriptor and file of what other processes have open; `is_candidate` as in `find_file_users`."""
+    own_pid = os.getpid()
     for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
-        if pid == own:
+        if pid == own_pid:
             continue
         try:
             descriptors = os.listdir(f"/proc/{pid}/fd")
@@ -80,7 +80,7 @@ def list_open_files(may_be: Callable[[str], bool]) -> Iterator[tuple[int, str, F
         for descriptor in descriptors:
             path = f"/proc/{pid}/fd/{descriptor}"
             try:
-                if not may_be(open_file_name(path)):
+                if not is_candidate(read_open_file_name(path)):
                     continue
                 status = os.stat(path)
             except OSError:
@@ -88,9 +88,9 @@ def list_open_files(may_be: Callable[[str], bool]) -> Iterator[tuple[int, str, F
             yield pid, descriptor, (status.st_dev, status.st_ino)
 
 
-def open_file_name(path: str) -> str:
+def read_open_file_name(path: str) -> str:
     """The name of the file that a link in /proc/PID/fd leads to. Raises OSError."""
-    return os.path.basename(os.readlink(path).removesuffix(_DELETED))
+    return os.path.basename(os.readlink(path).removesuffix(_DELETED_SUFFIX))
 
 
 def list_loop_files() -> Iterator[tuple[FileId, KernelObject]]:
@@ -132,7 +132,9 @@ def _list_nfs_files(files: Collection[FileId]) -> Iterator[tuple[FileId, FileUse
 
 def parse_nfs_states(text: str) -> list[FileId]:
     """The open files of an nfsd client, from its `states` file."""
-    return [(os.makedev(int(match[1], 16), int(match[2], 16)), int(match[3])) for match in _NFS_OPEN.finditer(text)]
+    return [
+        (os.makedev(int(match[1], 16), int(match[2], 16)), int(match[3])) for match in _NFS_OPEN_FILE.finditer(text)
+    ]
 
 
 def _list_names(directory: str) -> list[str]:

@@ -25,18 +25,18 @@ from ltsp.host.system_call import (
     RESOLVE_NO_XDEV,
 )
 
-_HANDLE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_LISTING = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READING = os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC
+_HANDLE_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_LISTING_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READING_FLAGS = os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC
 
-_STRICT = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
-_INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+_RESOLVE_STRICTLY = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
+_RESOLVE_LIKE_CHROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 
 _PATH_MAX = 4096
 """Bytes of a path in one call, including the final NUL. limits.h"""
-_CACHED = 32
+_MAX_CACHED_DIRECTORIES = 32
 """Directories kept open: files come in the order of their paths, so a few recent ones and their ancestors suffice."""
-_TRIES = 256
+_MAX_TRIES = 256
 """openat2 fails with EAGAIN after a concurrent rename or mount; so many in a row are not a coincidence."""
 
 
@@ -66,13 +66,13 @@ class RootDirectory:
     Directories are opened without following links or crossing mounts.
     """
 
-    __slots__ = ("_directories", "_handle", "_openat", "_turn")
+    __slots__ = ("_directories", "_handle", "_lock", "_openat")
 
     def __init__(self, descriptor: int) -> None:
         """Take ownership of a directory descriptor, which may be O_PATH."""
         self._handle = FileDescriptor(descriptor)
         self._directories: dict[bytes, FileDescriptor] = {}
-        self._turn = Lock()
+        self._lock = Lock()
         self._openat = _openat2 if _has_openat2(descriptor) else open_stepwise
 
     @classmethod
@@ -98,8 +98,8 @@ class RootDirectory:
         found = self._directories.get(path)
         if found is None:
             found = FileDescriptor(self._open_uncached(path))
-            with self._turn:
-                if len(self._directories) >= _CACHED:
+            with self._lock:
+                if len(self._directories) >= _MAX_CACHED_DIRECTORIES:
                     del self._directories[next(iter(self._directories))]
                 self._directories[path] = found
         return found
@@ -109,7 +109,7 @@ class RootDirectory:
 
         Raises NotRegularFile, or OSError as `open_directory` and open(2) do.
         """
-        handle = os.open(name, _HANDLE, dir_fd=self.open_directory(directory).number)
+        handle = os.open(name, _HANDLE_FLAGS, dir_fd=self.open_directory(directory).number)
         try:
             status = os.fstat(handle)
             return _reopen(handle, status), status
@@ -118,15 +118,15 @@ class RootDirectory:
 
     def open_mount_point(self, path: bytes) -> int:
         """An O_PATH descriptor of the mount at a path; links are not followed, but mounts are crossed."""
-        return self._openat(self.descriptor, path, _HANDLE | os.O_DIRECTORY, _STRICT & ~RESOLVE_NO_XDEV)
+        return self._openat(self.descriptor, path, _HANDLE_FLAGS | os.O_DIRECTORY, _RESOLVE_STRICTLY & ~RESOLVE_NO_XDEV)
 
     def open_handle(self, path: bytes) -> int:
         """An O_PATH descriptor of a path, with links resolved inside the root, as in a chroot."""
         if len(path) >= _PATH_MAX:
-            return open_stepwise(self.descriptor, path, os.O_PATH | os.O_CLOEXEC, _INSIDE)
-        return self._openat(self.descriptor, path or b".", os.O_PATH | os.O_CLOEXEC, _INSIDE)
+            return open_stepwise(self.descriptor, path, os.O_PATH | os.O_CLOEXEC, _RESOLVE_LIKE_CHROOT)
+        return self._openat(self.descriptor, path or b".", os.O_PATH | os.O_CLOEXEC, _RESOLVE_LIKE_CHROOT)
 
-    def follow_file(self, path: bytes) -> int:
+    def open_file_following_links(self, path: bytes) -> int:
         """The regular file that a path leads to, with links resolved inside the root; open for reading."""
         handle = self.open_handle(path)
         try:
@@ -148,26 +148,28 @@ class RootDirectory:
 
     def _open_uncached(self, path: bytes) -> int:
         parent, _, name = path.rpartition(b"/")
-        near = self._directories.get(parent)
-        if near is not None and name:
-            return self._open_listing(near.number, name)
+        cached_parent = self._directories.get(parent)
+        if cached_parent is not None and name:
+            return self._open_listing(cached_parent.number, name)
         if len(path) < _PATH_MAX:
             return self._open_listing(self.descriptor, path or b".")
-        above = FileDescriptor(os.dup(self.descriptor))
+        ancestor = FileDescriptor(os.dup(self.descriptor))
         while len(path) >= _PATH_MAX:
             cut = path.rindex(b"/", 0, _PATH_MAX)
-            above = FileDescriptor(self._openat(above.number, path[:cut], _HANDLE | os.O_DIRECTORY, _STRICT))
+            ancestor = FileDescriptor(
+                self._openat(ancestor.number, path[:cut], _HANDLE_FLAGS | os.O_DIRECTORY, _RESOLVE_STRICTLY)
+            )
             path = path[cut + 1 :]
-        return self._open_listing(above.number, path)
+        return self._open_listing(ancestor.number, path)
 
     def _open_listing(self, directory: int, path: bytes) -> int:
         try:
-            return self._openat(directory, path, _LISTING | os.O_NOATIME, _STRICT)
+            return self._openat(directory, path, _LISTING_FLAGS | os.O_NOATIME, _RESOLVE_STRICTLY)
         except PermissionError as error:
             # Only the owner and root may use O_NOATIME. open(2)
             if error.errno != errno.EPERM:
                 raise
-            return self._openat(directory, path, _LISTING, _STRICT)
+            return self._openat(directory, path, _LISTING_FLAGS, _RESOLVE_STRICTLY)
 
 
 def _reopen(handle: int, status: os.stat_result) -> int:
@@ -176,21 +178,21 @@ def _reopen(handle: int, status: os.stat_result) -> int:
         raise NotRegularFile(errno.EINVAL, "not a regular file")
     path = f"/proc/self/fd/{handle}"
     try:
-        return os.open(path, _READING | os.O_NOATIME)
+        return os.open(path, _READING_FLAGS | os.O_NOATIME)
     except PermissionError as error:
         if error.errno != errno.EPERM:
             raise
-        return os.open(path, _READING)
+        return os.open(path, _READING_FLAGS)
 
 
-_hows: dict[tuple[int, int], system_call.OpenHow] = {}
+_open_hows: dict[tuple[int, int], system_call.OpenHow] = {}
 
 
 def _openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
-    how = _hows.get((flags, resolve))
+    how = _open_hows.get((flags, resolve))
     if how is None:
-        how = _hows[flags, resolve] = system_call.OpenHow(flags, 0, resolve)
-    for _ in range(_TRIES):
+        how = _open_hows[flags, resolve] = system_call.OpenHow(flags, 0, resolve)
+    for _ in range(_MAX_TRIES):
         try:
             return system_call.openat2(directory, path, how)
         except BlockingIOError:
@@ -202,7 +204,7 @@ def _has_openat2(directory: int) -> bool:
     try:
         os.close(_openat2(directory, b".", os.O_PATH | os.O_CLOEXEC, RESOLVE_IN_ROOT))
     except OSError as error:
-        return not system_call.is_missing(error)
+        return not system_call.is_unavailable(error)
     return True
 
 
@@ -215,13 +217,13 @@ def is_chroot(path: bytes) -> bool:
     return any(leads_to(path, mark, stat.S_ISDIR) for mark in CHROOT_MARKS)
 
 
-def leads_to(path: bytes, inner: bytes, is_kind: Callable[[int], bool]) -> bool:
+def leads_to(path: bytes, path_inside: bytes, has_type: Callable[[int], bool]) -> bool:
     """Whether the path leads to something of this kind, with links resolved inside the directory."""
     try:
         with RootDirectory.open(path) as root:
-            handle = root.open_handle(inner)
+            handle = root.open_handle(path_inside)
             try:
-                return is_kind(os.fstat(handle).st_mode)
+                return has_type(os.fstat(handle).st_mode)
             finally:
                 os.close(handle)
     except OSError:

@@ -63,11 +63,11 @@ _CAPABILITIES_VERSION = 0x20080522
 
 _LANDLOCK_CREATE_RULESET = ctypes.c_long(444)
 _LANDLOCK_RESTRICT_SELF = ctypes.c_long(446)
-_LANDLOCK_VERSION = ctypes.c_uint32(1)
+_LANDLOCK_QUERY_VERSION = ctypes.c_uint32(1)
 """LANDLOCK_CREATE_RULESET_VERSION: queries the version."""
-_LANDLOCK_FILES = (0, (1 << 13) - 1, (1 << 14) - 1, (1 << 15) - 1, (1 << 15) - 1, (1 << 16) - 1)
+_LANDLOCK_FILE_RIGHTS = (0, (1 << 13) - 1, (1 << 14) - 1, (1 << 15) - 1, (1 << 15) - 1, (1 << 16) - 1)
 """File access rights of each version, from 1; the last also applies to later ones. linux/landlock.h"""
-_LANDLOCK_TCP, _LANDLOCK_SCOPES = 0x3, 0x3
+_LANDLOCK_TCP_RIGHTS, _LANDLOCK_SCOPES = 0x3, 0x3
 """To bind and connect, since version 4; abstract sockets and signals to others, since version 6."""
 
 
@@ -77,14 +77,14 @@ class OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-_HOW_SIZE = ctypes.c_size_t(ctypes.sizeof(OpenHow))
+_OPEN_HOW_SIZE = ctypes.c_size_t(ctypes.sizeof(OpenHow))
 
 
 def openat2(directory: int, path: bytes, how: OpenHow) -> int:
     """A descriptor. EAGAIN means that a rename or mount raced with a `..`: the caller tries again."""
-    descriptor: int = _syscall(_OPENAT2, ctypes.c_int(directory), path, ctypes.byref(how), _HOW_SIZE)
+    descriptor: int = _syscall(_OPENAT2, ctypes.c_int(directory), path, ctypes.byref(how), _OPEN_HOW_SIZE)
     if descriptor < 0:
-        raise _failure()
+        raise _os_error()
     return descriptor
 
 
@@ -96,7 +96,7 @@ def clone_mount(directory: int, path: bytes = b"") -> int:
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH
     descriptor: int = _syscall(_OPEN_TREE, ctypes.c_int(directory), path, ctypes.c_uint(flags))
     if descriptor < 0:
-        raise _failure()
+        raise _os_error()
     return descriptor
 
 
@@ -108,7 +108,7 @@ def create_mount(kind: bytes, source: bytes, options: Mapping[bytes, bytes | Non
     """
     context: int = _syscall(_FSOPEN, kind, ctypes.c_uint(_FSOPEN_CLOEXEC))
     if context < 0:
-        raise _failure()
+        raise _os_error()
     try:
         _fsconfig(context, _FSCONFIG_SET_STRING, b"source", source)
         for name, value in options.items():
@@ -116,7 +116,7 @@ def create_mount(kind: bytes, source: bytes, options: Mapping[bytes, bytes | Non
         _fsconfig(context, _FSCONFIG_CMD_CREATE, None, None)
         mounted: int = _syscall(_FSMOUNT, *map(ctypes.c_uint, (context, _FSMOUNT_CLOEXEC, attributes)))
         if mounted < 0:
-            raise _failure()
+            raise _os_error()
         return mounted
     finally:
         os.close(context)
@@ -124,7 +124,7 @@ def create_mount(kind: bytes, source: bytes, options: Mapping[bytes, bytes | Non
 
 def _fsconfig(context: int, command: int, name: bytes | None, value: bytes | None) -> None:
     if _syscall(_FSCONFIG, ctypes.c_int(context), ctypes.c_uint(command), name, value, ctypes.c_int(0)) < 0:
-        raise _failure()
+        raise _os_error()
 
 
 _AT_SYMLINK_NOFOLLOW = 0x100
@@ -182,7 +182,7 @@ def statx(directory: int, name: bytes) -> Statx:
     flags = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT | _AT_STATX_DONT_SYNC | _AT_EMPTY_PATH
     mask = _STATX_BASIC_STATS | _STATX_MNT_ID
     if _libc.statx(directory, name, flags, ctypes.c_uint(mask), ctypes.byref(record)) < 0:
-        raise _failure()
+        raise _os_error()
     return record
 
 
@@ -191,7 +191,7 @@ def mount_id(descriptor: int) -> int | None:
     try:
         record = statx(descriptor, b"")
     except OSError as error:
-        if is_missing(error):
+        if is_unavailable(error):
             return None
         raise
     return int(record.mount_id) if record.mask & _STATX_MNT_ID else None
@@ -199,7 +199,7 @@ def mount_id(descriptor: int) -> int | None:
 
 def mount(source: bytes, target: bytes, kind: bytes, flags: int, data: bytes) -> None:
     if _libc.mount(source, target, kind, ctypes.c_ulong(flags), data) < 0:
-        raise _failure(target)
+        raise _os_error(target)
 
 
 def supports_file_handles(path: bytes) -> bool:
@@ -209,57 +209,57 @@ def supports_file_handles(path: bytes) -> bool:
         return True
     number = ctypes.get_errno()
     if number not in {errno.EOVERFLOW, errno.EOPNOTSUPP}:
-        raise _failure(path)
+        raise _os_error(path)
     return number == errno.EOVERFLOW
 
 
-def unshare_mounts() -> None:
+def unshare_mount_namespace() -> None:
     """Give this process (and its future threads and children) a private mount namespace."""
     if _libc.unshare(_CLONE_NEWNS) < 0:
-        raise _failure()
+        raise _os_error()
 
 
-def enter_mounts(namespace: int) -> None:
+def enter_mount_namespace(namespace: int) -> None:
     """Move this thread into the mount namespace of a descriptor, and to its root. setns(2)"""
     if _libc.setns(namespace, _CLONE_NEWNS) < 0:
-        raise _failure()
+        raise _os_error()
 
 
-def unshare_network() -> None:
+def unshare_network_namespace() -> None:
     """Give this thread (and its future threads and children) a private network namespace."""
     if _libc.unshare(_CLONE_NEWNET) < 0:
-        raise _failure()
+        raise _os_error()
 
 
-def enter_network(namespace: int) -> None:
+def enter_network_namespace(namespace: int) -> None:
     """Move this thread into the network namespace of a descriptor. setns(2)"""
     if _libc.setns(namespace, _CLONE_NEWNET) < 0:
-        raise _failure()
+        raise _os_error()
 
 
 def set_no_new_privs() -> None:
     """Future programs of this process gain no privileges by setuid or file capabilities. prctl(2)"""
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0))) < 0:
-        raise _failure()
+        raise _os_error()
 
 
-def unshare_network_and_ipc(*, with_user: bool = False) -> None:
-    """Like `unshare_network`, plus an IPC namespace. A user namespace requires a single-threaded process."""
+def unshare_network_and_ipc_namespaces(*, with_user: bool = False) -> None:
+    """Like `unshare_network_namespace`, plus an IPC namespace. A user namespace requires a single-threaded process."""
     if _libc.unshare(_CLONE_NEWNET | _CLONE_NEWIPC | (_CLONE_NEWUSER if with_user else 0)) < 0:
-        raise _failure()
+        raise _os_error()
 
 
 def drop_capabilities() -> None:
     """Drop all capabilities of this thread. capset(2)"""
     header, nothing = (ctypes.c_uint32 * 2)(_CAPABILITIES_VERSION, 0), (ctypes.c_uint32 * 6)()
     if _libc.capset(header, nothing) < 0:
-        raise _failure()
+        raise _os_error()
 
 
-def die_with_parent(number: int) -> None:
+def set_parent_death_signal(number: int) -> None:
     """Request this signal for when the thread that started us ends. prctl(2)"""
     if _libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number)) < 0:
-        raise _failure()
+        raise _os_error()
 
 
 def restrict_with_landlock() -> None:
@@ -267,17 +267,19 @@ def restrict_with_landlock() -> None:
 
     Requires `set_no_new_privs`. Open descriptors keep their rights.
     """
-    version = _syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
+    version = _syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_QUERY_VERSION)
     if version < 1:
-        raise _failure()
-    files = _LANDLOCK_FILES[min(version, len(_LANDLOCK_FILES) - 1)]
-    denied = (ctypes.c_uint64 * 3)(files, _LANDLOCK_TCP if version >= 4 else 0, _LANDLOCK_SCOPES if version >= 6 else 0)
+        raise _os_error()
+    files = _LANDLOCK_FILE_RIGHTS[min(version, len(_LANDLOCK_FILE_RIGHTS) - 1)]
+    denied = (ctypes.c_uint64 * 3)(
+        files, _LANDLOCK_TCP_RIGHTS if version >= 4 else 0, _LANDLOCK_SCOPES if version >= 6 else 0
+    )
     rules = _syscall(_LANDLOCK_CREATE_RULESET, denied, ctypes.c_size_t(ctypes.sizeof(denied)), ctypes.c_uint32(0))
     if rules < 0:
-        raise _failure()
+        raise _os_error()
     try:
         if _syscall(_LANDLOCK_RESTRICT_SELF, ctypes.c_int(rules), ctypes.c_uint32(0)) < 0:
-            raise _failure()
+            raise _os_error()
     finally:
         os.close(rules)
 
@@ -290,19 +292,19 @@ def exchange(first: bytes, second: bytes) -> None:
         raise OSError(number, os.strerror(number), os.fsdecode(first), None, os.fsdecode(second))
 
 
-def begin_flush(descriptor: int, at: int, size: int) -> None:
+def start_writeback(descriptor: int, offset: int, size: int) -> None:
     """Start writing `size` bytes to the disk, without waiting. sync_file_range(2)"""
-    place, length = ctypes.c_int64(at), ctypes.c_int64(size)
-    if _libc.sync_file_range(descriptor, place, length, ctypes.c_uint(_SYNC_FILE_RANGE_WRITE)) < 0:
-        raise _failure()
+    start, length = ctypes.c_int64(offset), ctypes.c_int64(size)
+    if _libc.sync_file_range(descriptor, start, length, ctypes.c_uint(_SYNC_FILE_RANGE_WRITE)) < 0:
+        raise _os_error()
 
 
-def _failure(path: bytes = b"") -> OSError:
+def _os_error(path: bytes = b"") -> OSError:
     number = ctypes.get_errno()
     text = os.strerror(number)
     return OSError(number, text, path) if path else OSError(number, text)
 
 
-def is_missing(error: OSError) -> bool:
+def is_unavailable(error: OSError) -> bool:
     """Whether the kernel lacks the call, or a seccomp filter denies it, with EPERM or ENOSYS."""
     return error.errno in (errno.ENOSYS, errno.EPERM)

@@ -18,8 +18,8 @@ from ltsp.host import privilege
 
 _TRUSTED_GROUPS = ("root", "sudo", "wheel", "admin")
 """Groups whose members can become root anyway. LTSP's manual has ltsp.conf 0660 root:sudo."""
-_MOST_LINKS = 40
-_BELOW = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_LINKS = 40
+_COMPONENT_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Owner:
     gid: int
 
 
-def permission_fault(owners: Iterable[Owner], trusted_uids: frozenset[int], trusted_gids: frozenset[int]) -> str:
+def find_permission_fault(owners: Iterable[Owner], trusted_uids: frozenset[int], trusted_gids: frozenset[int]) -> str:
     """Why a file must not be trusted, as in `/etc/ltsp is writable by everyone`; empty if it may be.
 
     `owners` are the file and all directories above it. A directory with the sticky bit may be writable, since users
@@ -50,24 +50,24 @@ def permission_fault(owners: Iterable[Owner], trusted_uids: frozenset[int], trus
     return ""
 
 
-def read(path: str, largest: int) -> bytes:
-    """The content of the file, at most `largest` bytes.
+def read(path: str, max_size: int) -> bytes:
+    """The content of the file, at most `max_size` bytes.
 
     Raises ConfError if users other than root and the current one could have written it, or it is larger; OSError.
     """
     # If the working directory was removed, an absolute path still works.
-    raw, owners = _read_bytes(path if path.startswith("/") else os.path.join(os.getcwd(), path), largest)
-    if fault := permission_fault(owners, _trusted_uids(), _trusted_gids()):
+    raw, owners = _read_bytes(path if path.startswith("/") else os.path.join(os.getcwd(), path), max_size)
+    if fault := find_permission_fault(owners, _trusted_uids(), _trusted_gids()):
         raise ConfError(
             f"{path} is not trusted: {fault}",
             "make root its owner, and let only root write to it: chown root PATH; chmod go-w PATH",
         )
-    if len(raw) > largest:
-        raise ConfError(f"{path} is too large: the limit is {largest >> 10} KiB")
+    if len(raw) > max_size:
+        raise ConfError(f"{path} is too large: the limit is {max_size >> 10} KiB")
     return raw
 
 
-def _read_bytes(path: str, largest: int) -> tuple[bytes, list[Owner]]:
+def _read_bytes(path: str, max_size: int) -> tuple[bytes, list[Owner]]:
     """The content of the file, and the owners of it and all directories on the path."""
     owners: list[Owner] = []
     rest = [name for name in reversed(path.split("/")) if name not in ("", ".")]
@@ -83,15 +83,15 @@ def _read_bytes(path: str, largest: int) -> tuple[bytes, list[Owner]]:
                     os.close(directories.pop())
                     names.pop()
                 continue
-            below = os.open(name, _BELOW, dir_fd=directories[-1])
-            directories.append(below)
+            child = os.open(name, _COMPONENT_FLAGS, dir_fd=directories[-1])
+            directories.append(child)
             names.append(name)
-            owner = _stat_owner(below, "/".join(names))
+            owner = _stat_owner(child, "/".join(names))
             if stat.S_ISLNK(owner.mode):
                 links += 1
-                if links > _MOST_LINKS:
+                if links > _MAX_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-                target = os.readlink("", dir_fd=below)
+                target = os.readlink("", dir_fd=child)
                 os.close(directories.pop())
                 names.pop()
                 if target.startswith("/"):
@@ -104,7 +104,7 @@ def _read_bytes(path: str, largest: int) -> tuple[bytes, list[Owner]]:
         if not stat.S_ISREG(owners[-1].mode):
             raise OSError(errno.EINVAL, "not a regular file")
         with open(f"/proc/self/fd/{directories[-1]}", "rb") as file:
-            return file.read(largest + 1), owners
+            return file.read(max_size + 1), owners
     finally:
         for descriptor in directories:
             os.close(descriptor)

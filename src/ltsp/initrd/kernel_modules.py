@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ltsp.errors import LtspError
-from ltsp.initrd.compressed_file import without_suffix
+from ltsp.initrd.compressed_file import strip_suffix
 from ltsp.initrd.modprobe_conf import ModprobeConf, SoftDependency, parse_soft_dependency, replace_hyphens
 from ltsp.initrd.module_file import ModuleKind, read_kinds
 from ltsp.tree.faults import read_small_file
@@ -16,13 +16,13 @@ from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, File
 from ltsp.tree.tree import Tree
 
-_MOST: Final = 64 << 20
+_MAX_TABLE_SIZE: Final = 64 << 20
 """Maximum bytes of a table; modules.dep of a distribution has some 700 KiB."""
-_PATH: Final = re.compile(r"/?(?!.*(?:\.\.|//))[A-Za-z0-9_][A-Za-z0-9_./+,@=-]{0,250}\.ko(\.gz|\.xz|\.zst)?")
+_MODULE_PATH: Final = re.compile(r"/?(?!.*(?:\.\.|//))[A-Za-z0-9_][A-Za-z0-9_./+,@=-]{0,250}\.ko(\.gz|\.xz|\.zst)?")
 """Paths that may appear in a list for a shell; kernels have no others."""
 _KERNEL_DIRECTORIES: Final = frozenset({"kernel", "build", "source"})
 """Entries that a kernel's installation creates in lib/modules/VERSION; other directories contain added modules."""
-_OPEN_TO_OTHERS: Final = ("kernel/drivers/net/", "kernel/drivers/staging/")
+_VENDOR_DIRECTORIES: Final = ("kernel/drivers/net/", "kernel/drivers/staging/")
 """Where vendors put modules among the kernel's own, which are recognized by modules.order."""
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,100}")
 
@@ -40,14 +40,14 @@ class KernelModules:
     """Paths of built-in modules."""
     order: Mapping[str, int]
     """Positions in the kernel's own order, which decides about a device's driver; paths without a suffix."""
-    before: Mapping[str, tuple[str, ...]]
+    pre_modules: Mapping[str, tuple[str, ...]]
     """By module name: modules to load before it, although it can be loaded without them."""
-    after: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    post_modules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By module name: modules to load after it."""
     conf: ModprobeConf = field(default_factory=ModprobeConf)
-    added: Mapping[str, ModuleKind] = field(default_factory=dict)
+    out_of_tree_kinds: Mapping[str, ModuleKind] = field(default_factory=dict)
     """By path, the kind of each module that did not come with the kernel."""
-    replaced: Mapping[str, str] = field(default_factory=dict)
+    in_tree_counterparts: Mapping[str, str] = field(default_factory=dict)
     """By path of an added module: the kernel's own module that it replaces. depmod(8) lists one module of a name, by
     the order of the directories in depmod.d(5).
     """
@@ -70,34 +70,34 @@ class KernelModules:
             )
         if listed is None:
             raise LtspError(f"/{directory}/modules.dep is not in the image", f"run in the source: depmod -a {version}")
-        dependencies, refused = _parse_dependencies(listed, version)
-        order = {
-            without_suffix(path): n for n, path in enumerate(_read_lines(tree, f"{directory}/modules.order") or ())
-        }
+        dependencies, invalid = _parse_dependencies(listed, version)
+        order = {strip_suffix(path): n for n, path in enumerate(_read_lines(tree, f"{directory}/modules.order") or ())}
         builtin = frozenset(_read_lines(tree, f"{directory}/modules.builtin") or ())
         aliases = _parse_exact_aliases(_read_lines(tree, f"{directory}/modules.alias") or ())
         conf = ModprobeConf.read(tree)
         # modprobe uses the first line about a module. Here all are used: an extra module does no harm.
         soft = [*conf.softdeps, *_parse_soft_dependencies(_read_lines(tree, f"{directory}/modules.softdep") or ())]
-        find = _ModuleFinder({module_name(path): path for path in dependencies}, aliases)
-        before = find.find_paths((each.name, each.before) for each in soft)
-        after = find.find_paths((each.name, each.after) for each in soft)
+        finder = _ModuleFinder({module_name(path): path for path in dependencies}, aliases)
+        pre_modules = finder.find_paths((each.name, each.pre_modules) for each in soft)
+        post_modules = finder.find_paths((each.name, each.post_modules) for each in soft)
         others = [path for path in dependencies if _is_out_of_tree(path, order)]
-        added, unreadable = read_kinds(tree, {path: path_in_image(path, version) for path in others})
-        own = {module_name(path): path for path in order}
-        replaced = {path: own[module_name(path)] for path in others if module_name(path) in own}
+        out_of_tree_kinds, unreadable = read_kinds(tree, {path: path_in_image(path, version) for path in others})
+        in_tree_paths = {module_name(path): path for path in order}
+        in_tree_counterparts = {
+            path: in_tree_paths[module_name(path)] for path in others if module_name(path) in in_tree_paths
+        }
         unlisted = tuple(_find_unlisted(tree, directory, dependencies))
         return cls(
             version,
             dependencies,
             builtin,
             order,
-            before,
-            after,
+            pre_modules,
+            post_modules,
             conf,
-            added,
-            replaced,
-            (*unreadable, *refused),
+            out_of_tree_kinds,
+            in_tree_counterparts,
+            (*unreadable, *invalid),
             unlisted,
         )
 
@@ -108,31 +108,31 @@ class KernelModules:
 
     def in_tree_equivalent(self, path: str) -> str:
         """The path whose directory classifies the module: that of the kernel's own module of its name, if any."""
-        return self.replaced.get(path, path)
+        return self.in_tree_counterparts.get(path, path)
 
     def load_order(self, wanted: Iterable[str]) -> list[str]:
         """The modules at these paths with all hard and soft dependencies, in loading order."""
         found: dict[str, None] = {}
-        pending = [(path, False) for path in sorted(wanted, key=self._rank, reverse=True)]
-        met: set[str] = set()
+        pending = [(path, False) for path in sorted(wanted, key=self._sort_key, reverse=True)]
+        visited: set[str] = set()
         while pending:
             path, is_ready = pending.pop()
             if is_ready:
                 found[path] = None
-            elif path not in met:
-                met.add(path)
-                pending.extend((other, False) for other in self.after.get(module_name(path), ()))
+            elif path not in visited:
+                visited.add(path)
+                pending.extend((other, False) for other in self.post_modules.get(module_name(path), ()))
                 pending.append((path, True))
-                pending.extend((other, False) for other in self.needs(path))
+                pending.extend((other, False) for other in self.find_prerequisites(path))
         return list(found)
 
-    def needs(self, path: str) -> tuple[str, ...]:
+    def find_prerequisites(self, path: str) -> tuple[str, ...]:
         """The modules to load before a module; the first to load comes last."""
         needed = tuple(other for other in self.dependencies.get(path, ()) if other in self.dependencies)
-        return (*needed, *(other for other in self.before.get(module_name(path), ()) if other != path))
+        return (*needed, *(other for other in self.pre_modules.get(module_name(path), ()) if other != path))
 
-    def _rank(self, path: str) -> tuple[int, str]:
-        return self.order.get(without_suffix(self.in_tree_equivalent(path)), len(self.order)), path
+    def _sort_key(self, path: str) -> tuple[int, str]:
+        return self.order.get(strip_suffix(self.in_tree_equivalent(path)), len(self.order)), path
 
 
 def module_name(path: str) -> str:
@@ -149,18 +149,18 @@ def _is_out_of_tree(path: str, order: Mapping[str, int]) -> bool:
     """Whether a module did not come with the kernel: from DKMS in updates/, from vendors in extra/ or among its own."""
     if not path.startswith("kernel/"):
         return True
-    return bool(order) and path.startswith(_OPEN_TO_OTHERS) and without_suffix(path) not in order
+    return bool(order) and path.startswith(_VENDOR_DIRECTORIES) and strip_suffix(path) not in order
 
 
 def _find_unlisted(tree: Tree, directory: str, listed: Iterable[str]) -> Iterator[str]:
     """Modules in directories for added modules whose names are not in modules.dep."""
-    top = tree.follow(directory)
+    modules_directory = tree.follow(directory)
     names = frozenset(map(module_name, listed))
-    for name in top.entries if isinstance(top, Directory) else ():
+    for name in modules_directory.entries if isinstance(modules_directory, Directory) else ():
         below = tree.follow(f"{directory}/{name}")
         if name not in _KERNEL_DIRECTORIES and isinstance(below, Directory):
             for path, _ in Tree(below).walk():
-                if _PATH.fullmatch(f"{name}/{path}") and module_name(path) not in names:
+                if _MODULE_PATH.fullmatch(f"{name}/{path}") and module_name(path) not in names:
                     yield f"{name}/{path}"
 
 
@@ -169,7 +169,7 @@ def _read_lines(tree: Tree, path: str) -> list[str] | None:
     if not isinstance(file, File):
         return None
     try:
-        return decode(read_small_file(file, path, _MOST)).splitlines()
+        return decode(read_small_file(file, path, _MAX_TABLE_SIZE)).splitlines()
     except OSError as error:
         raise LtspError(f"cannot read /{printable(path)} of the image: {error.strerror or error}") from error
 
@@ -177,20 +177,20 @@ def _read_lines(tree: Tree, path: str) -> list[str] | None:
 def _parse_dependencies(lines: Iterable[str], version: str) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
     """Dependencies by the modules' paths; and entries that are not allowed in a list for a shell."""
     found: dict[str, tuple[str, ...]] = {}
-    refused: dict[str, None] = {}
+    invalid: dict[str, None] = {}
     for line in lines:
         path, colon, others = line.partition(":")
-        every = [_relative(each, version) for each in (path, *others.split()) if each]
-        refused |= dict.fromkeys(each for each in every if not _PATH.fullmatch(each))
-        if colon and every and every[0] not in refused:
-            found[every[0]] = tuple(each for each in every[1:] if each not in refused)
-    return found, tuple(refused)
+        every = [_make_relative(each, version) for each in (path, *others.split()) if each]
+        invalid |= dict.fromkeys(each for each in every if not _MODULE_PATH.fullmatch(each))
+        if colon and every and every[0] not in invalid:
+            found[every[0]] = tuple(each for each in every[1:] if each not in invalid)
+    return found, tuple(invalid)
 
 
-def _relative(path: str, version: str) -> str:
+def _make_relative(path: str, version: str) -> str:
     """The path relative to lib/modules/VERSION; depmod(8) before kmod wrote absolute paths."""
-    for top in ("/lib/modules", "/usr/lib/modules"):
-        path = path.removeprefix(f"{top}/{version}/")
+    for modules_directory in ("/lib/modules", "/usr/lib/modules"):
+        path = path.removeprefix(f"{modules_directory}/{version}/")
     return path
 
 

@@ -27,12 +27,12 @@ DIRECTORIES: Final = (
 )
 """In order of precedence. modprobe.d(5)"""
 _SUFFIXES: Final = (".conf", ".alias")
-_MOST: Final = 1 << 20
+_MAX_SIZE: Final = 1 << 20
 """Maximum bytes of a file."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
 _PATTERN: Final = re.compile(r"[!-~]{1,1024}")
 _OPTIONS: Final = re.compile(r"[ -~]{1,4096}")
-_LOADER: Final = re.compile(r"(?:^|[\s/;&|(])(?:modprobe|insmod)\s")
+_LOAD_COMMAND: Final = re.compile(r"(?:^|[\s/;&|(])(?:modprobe|insmod)\s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ class SoftDependency:
     """Modules, by name or alias, to load before and after a module, although it works without them."""
 
     name: str
-    before: tuple[str, ...]
-    after: tuple[str, ...]
+    pre_modules: tuple[str, ...]
+    post_modules: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class ModprobeConf:
 
     blacklist: Mapping[str, str] = field(default_factory=dict)
     """Modules that are loaded only by name, not for a device or a request of the kernel; and the file that says so."""
-    commands: Sequence[ModprobeRule] = ()
+    install_rules: Sequence[ModprobeRule] = ()
     """Commands that are run instead of loading a module; the first match counts."""
     options: Mapping[str, str] = field(default_factory=dict)
     aliases: Sequence[ModprobeRule] = ()
@@ -72,7 +72,7 @@ class ModprobeConf:
         """Raises LtspError if a file cannot be read."""
         blacklist: dict[str, str] = {}
         options: dict[str, str] = {}
-        commands, aliases, softdeps = [], [], []
+        install_rules, aliases, softdeps = [], [], []
         for path in _list_files(tree):
             for words in _read_lines(tree, path):
                 match words:
@@ -82,26 +82,26 @@ class ModprobeConf:
                         name = replace_hyphens(name)
                         options[name] = f"{options[name]} {text}" if name in options else text
                     case ["install", name, text]:
-                        commands.append(ModprobeRule(replace_hyphens(name), text, path))
+                        install_rules.append(ModprobeRule(replace_hyphens(name), text, path))
                     case ["alias", pattern, name] if _PATTERN.fullmatch(pattern):
                         aliases.append(ModprobeRule(replace_hyphens(pattern), replace_hyphens(name.split()[0]), path))
                     case ["softdep", name, text]:
                         softdeps.append(parse_soft_dependency(name, text))
-        return cls(blacklist, commands, options, aliases, softdeps)
+        return cls(blacklist, install_rules, options, aliases, softdeps)
 
-    def blocking_file(self, name: str) -> str | None:
+    def find_blocking_file(self, name: str) -> str | None:
         """The file that blocks loading a module for a device; None if no file does."""
-        rule = self.disabling_rule(name)
+        rule = self.find_disabling_rule(name)
         return rule.path if rule is not None else self.blacklist.get(name)
 
-    def disabling_rule(self, name: str) -> ModprobeRule | None:
+    def find_disabling_rule(self, name: str) -> ModprobeRule | None:
         """The command that is run instead of loading a module and does not load it, such as `/bin/false`."""
-        rule = self.install_rule(name)
+        rule = self.find_install_rule(name)
         return None if rule is None or _is_loaded_by(rule.text, name) else rule
 
-    def install_rule(self, name: str) -> ModprobeRule | None:
+    def find_install_rule(self, name: str) -> ModprobeRule | None:
         """The command that is run instead of loading this module."""
-        return next((rule for rule in self.commands if fnmatchcase(name, rule.pattern)), None)
+        return next((rule for rule in self.install_rules if fnmatchcase(name, rule.pattern)), None)
 
 
 def parse_soft_dependency(name: str, text: str) -> SoftDependency:
@@ -123,15 +123,15 @@ def replace_hyphens(text: str) -> str:
 
 def _is_loaded_by(command: str, name: str) -> bool:
     """Whether the command loads the module itself, as in `modprobe --ignore-install NAME && …`."""
-    return bool(_LOADER.search(command)) and name in _NAME.findall(replace_hyphens(command))
+    return bool(_LOAD_COMMAND.search(command)) and name in _NAME.findall(replace_hyphens(command))
 
 
 def _list_files(tree: Tree) -> list[str]:
     """The files to read. A link to /dev/null, or a dangling one, also hides files of its name."""
     found: dict[str, str] = {}
     for directory in DIRECTORIES:
-        place = tree.follow(directory)
-        for name in place.entries if isinstance(place, Directory) else ():
+        node = tree.follow(directory)
+        for name in node.entries if isinstance(node, Directory) else ():
             path = f"{directory}/{name}"
             if name.endswith(_SUFFIXES) and not name.startswith(".") and not isinstance(tree.follow(path), Directory):
                 found.setdefault(name, path)
@@ -144,7 +144,7 @@ def _read_lines(tree: Tree, path: str) -> Iterator[list[str]]:
     if not isinstance(file, File):
         return
     try:
-        text = decode(read_small_file(file, path, _MOST))
+        text = decode(read_small_file(file, path, _MAX_SIZE))
     except OSError as error:
         raise LtspError(f"cannot read /{printable(path)} of the image: {error.strerror or error}") from error
     for line in text.replace("\\\n", "").split("\n"):

@@ -47,21 +47,23 @@ class ModuleKind:
     def of(cls, file: ModuleFile) -> ModuleKind:
         """Raises FormatError if the file's tables are damaged."""
         symbols = Elf.parse(file.data).undefined_symbols()
-        shown = {"symbol": symbols or (), "alias": file.aliases}
-        kinds = {row.kind for row in _read_rows() if any(fnmatchcase(text, row.pattern) for text in shown[row.by])}
+        facts = {"symbol": symbols or (), "alias": file.aliases}
+        kinds = {
+            row.kind for row in _read_rows() if any(fnmatchcase(text, row.pattern) for text in facts[row.matched_fact])
+        }
         if symbols is None and DriverKind.HARDWARE in kinds and DriverKind.CLASS not in kinds:
             # Its imports are unknown. One driver too many costs some KiB, one too few the client.
             kinds.add(DriverKind.WIRED)
         return cls(frozenset(kinds), any(alias.startswith("usb:") for alias in file.aliases))
 
 
-def read_kinds(tree: Tree, places: Mapping[str, str]) -> tuple[dict[str, ModuleKind], tuple[str, ...]]:
+def read_kinds(tree: Tree, paths_in_image: Mapping[str, str]) -> tuple[dict[str, ModuleKind], tuple[str, ...]]:
     """The kinds of modules by path, given their places in the tree; and the paths of unreadable ones."""
     found: dict[str, ModuleKind] = {}
     unknown = []
-    for path, place in places.items():
+    for path, path_in_image in paths_in_image.items():
         try:
-            found[path] = _read_kind(tree, place)
+            found[path] = _read_kind(tree, path_in_image)
         except (FormatError, OSError):
             unknown.append(path)
     return found, tuple(unknown)
@@ -81,34 +83,34 @@ def is_for_wired_cards(path: str, kinds: Mapping[str, ModuleKind], needed: Itera
 
     `needed` are the paths of its dependencies; those of known kind are judged together with it.
     """
-    own = kinds[path].kinds
-    joined = own.union(*(kinds[other].kinds for other in needed if other in kinds))
-    if DriverKind.WIRELESS in joined or DriverKind.OTHER in own:
+    own_kinds = kinds[path].kinds
+    combined = own_kinds.union(*(kinds[other].kinds for other in needed if other in kinds))
+    if DriverKind.WIRELESS in combined or DriverKind.OTHER in own_kinds:
         return False
-    return DriverKind.PHY in own or joined >= {DriverKind.HARDWARE, DriverKind.WIRED}
+    return DriverKind.PHY in own_kinds or combined >= {DriverKind.HARDWARE, DriverKind.WIRED}
 
 
 @dataclass(frozen=True, slots=True)
 class _KindRow:
     kind: DriverKind
-    by: str
+    matched_fact: str
     """`symbol` or `alias`."""
     pattern: str
 
 
 @cache
 def _read_rows() -> tuple[_KindRow, ...]:
-    return tuple(_parse_rows(resources.files("ltsp.initrd").joinpath(_LIST).read_text("utf-8")))
+    return tuple(_parse_rows(resources.files("ltsp.initrd").joinpath(_KINDS_LIST).read_text("utf-8")))
 
 
 def _parse_rows(text: str) -> Iterator[_KindRow]:
     for line in text.splitlines():
         if line and not line.startswith("#"):
-            kind, by, pattern, _source = line.split(None, 3)
-            yield _KindRow(DriverKind(kind), by, pattern)
+            kind, matched_fact, pattern, _source = line.split(None, 3)
+            yield _KindRow(DriverKind(kind), matched_fact, pattern)
 
 
-_LIST: Final = "lists/network.modules"
+_KINDS_LIST: Final = "lists/network.modules"
 
 
 MAX_MODULE_SIZE: Final = 64 << 20

@@ -40,7 +40,7 @@ class Program:
     """By file name, including the loader; empty if it is static."""
 
 
-def image_reader(tree: Tree) -> ReadFile:
+def make_image_reader(tree: Tree) -> ReadFile:
     """A function that reads files of an image."""
 
     def read(path: str) -> bytes | None:
@@ -114,7 +114,7 @@ def _find_library(read: ReadFile, name: str, target: ElfTarget) -> Elf | None:
     return None
 
 
-_TRIPLETS: Final = {
+_MULTIARCH_TRIPLETS: Final = {
     "x86-64": ("x86_64-linux-gnu",),
     "i386": ("i386-linux-gnu", "i686-linux-gnu"),
     "arm64": ("aarch64-linux-gnu",),
@@ -127,13 +127,13 @@ _TRIPLETS: Final = {
 
 
 def _library_directories(target: ElfTarget) -> Iterator[str]:
-    for triplet in _TRIPLETS.get(str(target), ()):
+    for triplet in _MULTIARCH_TRIPLETS.get(str(target), ()):
         yield f"usr/lib/{triplet}"
         yield f"lib/{triplet}"
     yield from ("usr/lib64", "lib64", "usr/lib", "lib")
 
 
-PATHS: Final = (
+BUSYBOX_PATHS: Final = (
     "bin/busybox.static",
     "bin/busybox-static",
     "bin/busybox",
@@ -144,7 +144,7 @@ PATHS: Final = (
     "usr/sbin/busybox",
 )
 """Of Debian, Ubuntu, Fedora, openSUSE, Arch and Alpine."""
-APPLETS: Final = (
+BUSYBOX_APPLETS: Final = (
     *("ash", "awk", "cat", "grep", "insmod", "ip", "losetup", "mkdir", "mount", "sed", "sha256sum", "switch_root"),
     *("timeout", "udhcpc", "umount", "uname", "wget"),
 )
@@ -158,52 +158,54 @@ class Busybox:
     """Where it comes from, for people."""
 
 
-def find_busybox(image: ReadFile, server: ReadFile, given: bytes | None, targets: Iterable[ElfTarget]) -> Busybox:
+def find_busybox(
+    read_image_file: ReadFile, read_server_file: ReadFile, user_busybox: bytes | None, targets: Iterable[ElfTarget]
+) -> Busybox:
     """The given one, else the image's, else the server's if it is for one of the image's targets.
 
     Raises LtspError if none is suitable.
     """
     allowed = frozenset(targets)
-    if given is not None:
-        _check_given(given, allowed)
-        return Busybox(given, "--busybox")
+    if user_busybox is not None:
+        _check_user_busybox(user_busybox, allowed)
+        return Busybox(user_busybox, "--busybox")
     faults: list[str] = []
-    for read, where, own in ((image, "the image", True), (server, "this server", False)):
-        for path in PATHS:
+    for read, where, from_image in ((read_image_file, "the image", True), (read_server_file, "this server", False)):
+        for path in BUSYBOX_PATHS:
             elf = parse_elf(read(path))
             if elf is None:
                 continue
-            fault = _find_fault(elf, allowed, own=own)
+            fault = _find_fault(elf, allowed, from_image=from_image)
             if fault is None:
                 return Busybox(elf.data, f"/{path} of {where}")
             faults.append(f"/{path} of {where} {fault}")
-    kinds = " or ".join(sorted(map(str, allowed))) or "clients"
+    architectures = " or ".join(sorted(map(str, allowed))) or "clients"
     tried = "; ".join(dict.fromkeys(faults)) or "not found in the image or on this server"
     raise LtspError(
-        f"no static busybox for {kinds}: {tried}",
+        f"no static busybox for {architectures}: {tried}",
         "install busybox-static (Fedora: busybox) in the image or on this server, or give --busybox FILE",
     )
 
 
-def _check_given(data: bytes, allowed: frozenset[ElfTarget]) -> None:
+def _check_user_busybox(data: bytes, allowed: frozenset[ElfTarget]) -> None:
     """Raises LtspError if the given busybox is not suitable."""
     try:
-        fault = _find_fault(Elf.parse(data), allowed, own=False)
+        fault = _find_fault(Elf.parse(data), allowed, from_image=False)
     except FormatError as error:
         fault = f"cannot be used: {error.message}"
     if fault is not None:
         raise LtspError(f"the file of --busybox {fault}", "give a static busybox for the image's architecture")
 
 
-def _find_fault(elf: Elf, allowed: frozenset[ElfTarget], *, own: bool) -> str | None:
+def _find_fault(elf: Elf, allowed: frozenset[ElfTarget], *, from_image: bool) -> str | None:
     """Why a busybox is not suitable. The image's own always runs on the image's kernel."""
     try:
         if not elf.is_static:
             return "is not static"
     except FormatError as error:
         return f"is damaged: {error.message}"
-    if not own and allowed and elf.target not in allowed:
+    if not from_image and allowed and elf.target not in allowed:
         return f"is for {elf.target}"
     # The names of applets are consecutive NUL-terminated strings. include/applet_tables.h
-    lacking = [name for name in APPLETS if b"\0" + name.encode() + b"\0" not in elf.data]
+    lacking = [name for name in BUSYBOX_APPLETS if b"\0" + name.encode() + b"\0" not in elf.data]
     return f"lacks {', '.join(lacking)}" if lacking else None

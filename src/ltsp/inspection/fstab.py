@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ltsp.disk.volumes import Volume
-from ltsp.inspection.mount_plan import find_data_reason
+from ltsp.inspection.mount_plan import find_exclusion_reason
 from ltsp.tree.node import Directory
 from ltsp.tree.tree import Tree
 
@@ -20,7 +20,7 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 _NOT_LOCAL = frozenset(
     {"swap", "none", "ignore", "tmpfs", "ramfs", "proc", "sysfs", "devpts", "devtmpfs", "efivarfs", "overlay", "autofs"}
 )
-_DISKS = re.compile(r"(?:sd|vd|xvd|hd)([a-z])(\d+)|(?:nvme(\d+)n1|mmcblk(\d+))p(\d+)")
+_PARTITION_NAME = re.compile(r"(?:sd|vd|xvd|hd)([a-z])(\d+)|(?:nvme(\d+)n1|mmcblk(\d+))p(\d+)")
 """Kernel names of partitions, numbered by disk."""
 
 
@@ -54,7 +54,7 @@ class FstabDevice:
     value: str
 
 
-def parse_entries(text: str) -> list[FstabEntry]:
+def parse_fstab(text: str) -> list[FstabEntry]:
     """The entries; invalid lines are skipped, as by mount(8)."""
     found = []
     for line in text.splitlines():
@@ -78,9 +78,9 @@ def parse_crypttab(text: str) -> dict[str, str]:
 def parse_system_entries(text: str) -> list[FstabEntry]:
     """The entries that are part of the system, parents first, without the root."""
     found: dict[str, FstabEntry] = {}
-    for entry in parse_entries(text):
+    for entry in parse_fstab(text):
         is_local = entry.kind not in _NOT_LOCAL and "bind" not in entry.options and not entry.kind.startswith("nfs")
-        if entry.path and is_local and not find_data_reason(entry.path):
+        if entry.path and is_local and not find_exclusion_reason(entry.path):
             found[entry.path] = entry
     return [found[path] for path in sorted(found)]
 
@@ -100,7 +100,7 @@ def parse_device(spec: str) -> FstabDevice:
     if match := re.fullmatch(r"/dev/md(?:/|_?d?)(.+)", spec):
         return FstabDevice("md", match[1])
     if match := re.fullmatch(r"/dev/([^/]+)", spec):
-        if part := _DISKS.fullmatch(match[1]):
+        if part := _PARTITION_NAME.fullmatch(match[1]):
             disk = ord(part[1]) - ord("a") if part[1] else int(part[3] or part[4])
             return FstabDevice("partition", f"{disk}/{part[2] or part[5]}")
         return FstabDevice("path", spec)
@@ -124,11 +124,11 @@ def _unescape_udev(text: str) -> str:
     return re.sub(r"\\x([0-9a-fA-F]{2})", lambda match: chr(int(match[1], 16)), text)
 
 
-_ESP: Final = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
-_TYPES: Final[tuple[tuple[str, str, str], ...]] = (
+_ESP_TYPE: Final = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+_DISCOVERABLE_TYPES: Final[tuple[tuple[str, str, str], ...]] = (
     ("bc13c2ff-59e6-4262-a352-b275fd6f7172", "boot", "an extended boot loader partition"),
-    (_ESP, "efi", "an EFI system partition"),
-    (_ESP, "boot", "an EFI system partition"),
+    (_ESP_TYPE, "efi", "an EFI system partition"),
+    (_ESP_TYPE, "boot", "an EFI system partition"),
     ("4d21b016-b534-45c2-a9fb-5c16e091fd2d", "var", "a partition for /var"),
     ("75250d76-8cc6-458e-bd66-bd47cc81a812", "usr", "a partition for /usr of x86"),
     ("8484680c-9521-48c6-9c11-b0720656f69e", "usr", "a partition for /usr of x86-64"),
@@ -137,7 +137,7 @@ _TYPES: Final[tuple[tuple[str, str, str], ...]] = (
     ("beaec34b-8442-439b-a40b-984381ed097d", "usr", "a partition for /usr of RISC-V-64"),
 )
 """Type, mount point and description, in mount order; each partition is used once."""
-MOUNT_POINTS: Final = frozenset(place for _, place, _ in _TYPES)
+MOUNT_POINTS: Final = frozenset(mount_point for _, mount_point, _ in _DISCOVERABLE_TYPES)
 """Directories to check: one with entries is not mounted over."""
 
 
@@ -150,22 +150,22 @@ class DiscoveredPartition:
 
 
 def discover_partitions(
-    volumes: Sequence[Volume], root: Volume, tree: Tree, listed: Collection[str]
+    volumes: Sequence[Volume], root: Volume, tree: Tree, fstab_paths: Collection[str]
 ) -> Iterator[DiscoveredPartition]:
     """Partitions of the same disk that belong to a root file system but are not in its fstab, parents first.
 
     `tree` has at least the names in the directories of `MOUNT_POINTS`.
     """
-    taken: set[int] = set()
-    places = set(listed)
-    for kind, place, what in _TYPES:
-        directory = tree.get(place)
-        if place in places or not isinstance(directory, Directory) or directory.entries:
+    used_volumes: set[int] = set()
+    mounted = set(fstab_paths)
+    for kind, mount_point, what in _DISCOVERABLE_TYPES:
+        directory = tree.get(mount_point)
+        if mount_point in mounted or not isinstance(directory, Directory) or directory.entries:
             continue
         for number, volume in enumerate(volumes):
-            is_other = volume is not root and number not in taken and volume.disk == root.disk
+            is_other = volume is not root and number not in used_volumes and volume.disk == root.disk
             if is_other and volume.number and volume.type == kind:
-                taken.add(number)
-                places.add(place)
-                yield DiscoveredPartition(place, number, f"{what}, according to its type")
+                used_volumes.add(number)
+                mounted.add(mount_point)
+                yield DiscoveredPartition(mount_point, number, f"{what}, according to its type")
                 break

@@ -33,10 +33,10 @@ _DRIVERS: Final[Mapping[str, Driver]] = {
 """By the kind of a volume in `ltsp.disk.probe`. Not ntfs or exfat: Linux is not installed on them, and what is not
 mounted can do no harm.
 """
-NAMES: Final = {"ext2": probe.EXT, "ext3": probe.EXT, "ext4": probe.EXT}
+KINDS_BY_FSTYPE: Final = {"ext2": probe.EXT, "ext3": probe.EXT, "ext4": probe.EXT}
 """Values of fstype= that differ from the kind in `ltsp.disk.probe`."""
 
 
 def find_driver(kind: str, fstype: str = "") -> Driver | None:
     """The driver for the kind of a volume, or for the user's fstype; None if there is none."""
-    return _DRIVERS.get(kind if fstype in ("", "auto") else NAMES.get(fstype, fstype))
+    return _DRIVERS.get(kind if fstype in ("", "auto") else KINDS_BY_FSTYPE.get(fstype, fstype))

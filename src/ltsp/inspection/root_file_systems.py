@@ -24,25 +24,25 @@ from ltsp.tree.node import Directory, File
 from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
-_FILE: Final = "etc/passwd"
-_MARKS: Final = tuple(map(decode, CHROOT_MARKS))
-_SHOWN_ENTRIES = 6
+_ACCOUNTS_FILE: Final = "etc/passwd"
+_MARK_DIRECTORIES: Final = tuple(map(decode, CHROOT_MARKS))
+_MAX_SHOWN_ENTRIES = 6
 """How many of the entries that were found instead are listed."""
 ROOTFS_HINT = "a root file system has /etc/passwd and /usr"
 
 
 def is_system(tree: Tree) -> bool:
     """Whether it has the marks of a root file system."""
-    return not find_missing_in_tree(tree)
+    return not find_missing_marks_in_tree(tree)
 
 
-def find_missing_in_tree(tree: Tree) -> str:
+def find_missing_marks_in_tree(tree: Tree) -> str:
     """Why a tree is not a root file system, and what it contains; empty if it is one."""
-    directory = any(isinstance(tree.follow(each), Directory) for each in _MARKS)
-    return _describe_missing(isinstance(tree.follow(_FILE), File), directory, tree.root.entries)
+    directory = any(isinstance(tree.follow(each), Directory) for each in _MARK_DIRECTORIES)
+    return _describe_missing(isinstance(tree.follow(_ACCOUNTS_FILE), File), directory, tree.root.entries)
 
 
-def find_missing(path: str) -> str:
+def find_missing_marks(path: str) -> str:
     """Why a directory is not a root file system, and what it contains; empty if it is one.
 
     Raises SourceError if it cannot be read.
@@ -51,38 +51,40 @@ def find_missing(path: str) -> str:
         entries = [decode(name) for name in os.listdir(encode(path))]
     except OSError as error:
         raise SourceError(f"cannot read {printable(path)}: {error.strerror}", "run as root") from error
-    return _describe_missing(leads_to(encode(path), encode(_FILE), stat.S_ISREG), is_chroot(encode(path)), entries)
+    return _describe_missing(
+        leads_to(encode(path), encode(_ACCOUNTS_FILE), stat.S_ISREG), is_chroot(encode(path)), entries
+    )
 
 
 def _describe_missing(accounts: bool, directory: bool, entries: Iterable[str]) -> str:
-    missing = [path for path, there in ((_FILE, accounts), (_MARKS[0], directory)) if not there]
+    missing = [path for path, there in ((_ACCOUNTS_FILE, accounts), (_MARK_DIRECTORIES[0], directory)) if not there]
     if not missing:
         return ""
     found = sort_names(list(entries))
-    shown = ", ".join(map(printable, found[:_SHOWN_ENTRIES])) + (", …" if len(found) > _SHOWN_ENTRIES else "")
+    shown = ", ".join(map(printable, found[:_MAX_SHOWN_ENTRIES])) + (", …" if len(found) > _MAX_SHOWN_ENTRIES else "")
     absent = " and ".join(f"/{path}" for path in missing)
     verb = "is" if len(missing) == 1 else "are"
     return f"it is not a Linux root file system: {absent} {verb} missing; found {shown or 'nothing'}"
 
 
-_OF_CONTAINERS: Final = ("rootfs", "backup/container/rootfs")
+_CONTAINER_ROOTS: Final = ("rootfs", "backup/container/rootfs")
 """LXC, Incus and LXD: in a container's directory, image or volume, and in the output of `incus export`."""
-_OPTIMIZED: Final = ("backup/container.bin", "backup/virtual-machine.bin")
+_OPTIMIZED_EXPORTS: Final = ("backup/container.bin", "backup/virtual-machine.bin")
 """The output of `incus export --optimized-storage`: a stream of btrfs or ZFS."""
-_DEPLOYMENTS: Final = "ostree/deploy"
-_OSTREE: Final = re.compile(r"ostree/deploy/([^/]+)/deploy/[^/]+")
-_ENTRIES: Final = ("boot/loader/entries", "loader/entries")
-_MOST_TEXT: Final = 64 << 10
-_MOST: Final = 64
+_OSTREE_DEPLOY_DIR: Final = "ostree/deploy"
+_DEPLOYMENT_PATH: Final = re.compile(r"ostree/deploy/([^/]+)/deploy/[^/]+")
+_BOOT_ENTRY_DIRS: Final = ("boot/loader/entries", "loader/entries")
+_MAX_TEXT_SIZE: Final = 64 << 10
+_MAX_ENTRIES: Final = 64
 """Limit on the deployments and boot loader entries that are examined; ostree keeps two or three."""
-_SHOWN: Final = 6
+_MAX_SHOWN: Final = 6
 
-_ROOT: Final = r"(rootfs|backup/container/rootfs|ostree/deploy/[^/]+/deploy/[^/]+)"
-_LOOKED_INTO: Final = re.compile(
-    rf"{_ROOT}(/etc)?|backup(/container)?|ostree(/deploy(/[^/]+(/deploy)?)?)?|ostree/boot\.[^/]*(/[^/]+){{0,2}}"
+_ROOT_PATTERN: Final = r"(rootfs|backup/container/rootfs|ostree/deploy/[^/]+/deploy/[^/]+)"
+_SEARCHED_DIRECTORIES: Final = re.compile(
+    rf"{_ROOT_PATTERN}(/etc)?|backup(/container)?|ostree(/deploy(/[^/]+(/deploy)?)?)?|ostree/boot\.[^/]*(/[^/]+){{0,2}}"
     r"|(boot/)?loader[^/]*(/entries)?|boot"
 )
-_SEEN: Final = re.compile(rf"{_ROOT}/(usr|proc|var)|ostree/deploy/[^/]+/var")
+_MARKER_DIRECTORIES: Final = re.compile(rf"{_ROOT_PATTERN}/(usr|proc|var)|ostree/deploy/[^/]+/var")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +146,9 @@ class _NestedSelection:
 
 def select_markers(path: str, directory: bool) -> Inclusion:
     """Selects the files that identify nested root file systems, and the one that boots."""
-    if _LOOKED_INTO.fullmatch(path if directory else path.rpartition("/")[0]):
+    if _SEARCHED_DIRECTORIES.fullmatch(path if directory else path.rpartition("/")[0]):
         return Inclusion.ALL
-    if directory and _SEEN.fullmatch(path):
+    if directory and _MARKER_DIRECTORIES.fullmatch(path):
         return Inclusion.EMPTIED
     return Inclusion.ALL if not directory and "/" not in path else Inclusion.NOTHING
 
@@ -155,13 +157,13 @@ def find_nested_roots(carrier: Tree) -> list[NestedRoot]:
     """The root file systems nested in a tree; none if it is one itself."""
     if is_system(carrier):
         return []
-    plain = [NestedRoot(path) for path in _OF_CONTAINERS if _is_root(carrier, path)]
+    plain = [NestedRoot(path) for path in _CONTAINER_ROOTS if _is_root(carrier, path)]
     return plain or list(_list_deployments(carrier))
 
 
 def suggest_remedy(carrier: Tree) -> str:
     """The hint for a tree that neither is nor contains a root file system."""
-    if any(carrier.get(path) is not None for path in _OPTIMIZED):
+    if any(carrier.get(path) is not None for path in _OPTIMIZED_EXPORTS):
         return "export the container again without --optimized-storage"
     return ROOTFS_HINT
 
@@ -171,31 +173,31 @@ def enter_nested_root(carrier: Tree) -> Tree:
 
     Raises SourceError if there are several and none is the default.
     """
-    every = find_nested_roots(carrier)
-    return choose_bootable(carrier, every).tree(carrier) if every else carrier
+    roots = find_nested_roots(carrier)
+    return choose_bootable_root(carrier, roots).tree(carrier) if roots else carrier
 
 
-def choose_bootable(carrier: Tree, every: Sequence[NestedRoot], others: Sequence[Tree] = ()) -> NestedRoot:
+def choose_bootable_root(carrier: Tree, roots: Sequence[NestedRoot], others: Sequence[Tree] = ()) -> NestedRoot:
     """The one that boots: the only one, or the one in the newest boot loader entry. `others` may have entries.
 
     Raises SourceError if no entry selects one.
     """
-    if len(every) == 1:
-        return every[0]
+    if len(roots) == 1:
+        return roots[0]
     for text in _read_boot_entries((carrier, *others)):
         path = _find_kernel_option(text, "ostree")
         target = carrier.resolve(path) if path else None
-        for each in every:
+        for each in roots:
             if each.path == target:
                 return each
-    raise ambiguous_error(every)
+    raise ambiguous_error(roots)
 
 
-def ambiguous_error(every: Sequence[NestedRoot]) -> SourceError:
-    shown = ", ".join(printable(each.path) for each in every[:_SHOWN]) + (", …" if len(every) > _SHOWN else "")
+def ambiguous_error(roots: Sequence[NestedRoot]) -> SourceError:
+    shown = ", ".join(printable(each.path) for each in roots[:_MAX_SHOWN]) + (", …" if len(roots) > _MAX_SHOWN else "")
     return SourceError(
         f"it is an ostree system with several deployments, and no boot loader entry selects one: {shown}",
-        f"choose one: FILE,subvol={printable(every[0].path)}, or name the directory",
+        f"choose one: FILE,subvol={printable(roots[0].path)}, or name the directory",
     )
 
 
@@ -204,23 +206,23 @@ def find_nested_root_at(carrier: Tree, path: str) -> NestedRoot | None:
     path = path.strip("/")
     if not path or not _is_root(carrier, path):
         return None
-    match = _OSTREE.fullmatch(path)
+    match = _DEPLOYMENT_PATH.fullmatch(path)
     return _make_deployment(carrier, path, match[1]) if match else NestedRoot(path)
 
 
 def _list_deployments(carrier: Tree) -> Iterator[NestedRoot]:
     count = 0
-    for system in _list_names(carrier, _DEPLOYMENTS):
-        for name in _list_names(carrier, f"{_DEPLOYMENTS}/{system}/deploy"):
-            path = f"{_DEPLOYMENTS}/{system}/deploy/{name}"
-            if count < _MOST and _is_root(carrier, path):
+    for system in _list_names(carrier, _OSTREE_DEPLOY_DIR):
+        for name in _list_names(carrier, f"{_OSTREE_DEPLOY_DIR}/{system}/deploy"):
+            path = f"{_OSTREE_DEPLOY_DIR}/{system}/deploy/{name}"
+            if count < _MAX_ENTRIES and _is_root(carrier, path):
                 count += 1
                 yield _make_deployment(carrier, path, system)
 
 
 def _make_deployment(carrier: Tree, path: str, system: str) -> NestedRoot:
     """Ostree mounts /var, shared by all deployments, and /boot from the carrier's root."""
-    overlays = [("var", f"{_DEPLOYMENTS}/{system}/var")]
+    overlays = [("var", f"{_OSTREE_DEPLOY_DIR}/{system}/var")]
     if not _list_names(carrier, f"{path}/boot"):
         overlays.append(("boot", "boot"))
     return NestedRoot(
@@ -242,17 +244,17 @@ def _read_boot_entries(trees: Sequence[Tree]) -> list[str]:
     """The texts of boot loader entries, in boot order."""
     texts = []
     for tree in trees:
-        for place in _ENTRIES:
+        for place in _BOOT_ENTRY_DIRS:
             directory = tree.follow(place)
             files = directory.entries.items() if isinstance(directory, Directory) else ()
             entries = [(node, name) for name, node in files if isinstance(node, File) and name.endswith(".conf")]
-            texts += [_read_text(node, name) for node, name in entries[:_MOST]]
+            texts += [_read_text(node, name) for node, name in entries[:_MAX_ENTRIES]]
     return sorted(texts, key=lambda text: version_key(_find_value(text, "version")), reverse=True)
 
 
 def _read_text(file: File, name: str) -> str:
     try:
-        return decode(read_small_file(file, name, _MOST_TEXT))
+        return decode(read_small_file(file, name, _MAX_TEXT_SIZE))
     except (OSError, FormatError):
         return ""
 

@@ -23,26 +23,26 @@ from ltsp.tree.node import File
 from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
-_OTHER_DISKS = "name the others after it: FILE,disk=SECOND,disk=THIRD"
-_INSTALLED = "name the disk that the system is installed on"
-_INSTALLER = f"name a live medium, or install the system in a virtual machine and {_INSTALLED}"
+_OTHER_DISKS_HINT = "name the others after it: FILE,disk=SECOND,disk=THIRD"
+_INSTALLED_HINT = "name the disk that the system is installed on"
+_INSTALLER_HINT = f"name a live medium, or install the system in a virtual machine and {_INSTALLED_HINT}"
 """The hint for installation media without a live system."""
-_USUAL = frozenset({"@", "@rootfs", "root"})
+_SYSTEM_SUBVOLUMES = frozenset({"@", "@rootfs", "root"})
 """Subvolumes that the installers of Ubuntu, Debian and Fedora use for the system; others are its snapshots."""
-_FOR_SYSTEMS = frozenset({probe.EXT, probe.XFS, probe.BTRFS, probe.EROFS, "bcachefs", "f2fs", probe.LUKS})
+_SYSTEM_KINDS = frozenset({probe.EXT, probe.XFS, probe.BTRFS, probe.EROFS, "bcachefs", "f2fs", probe.LUKS})
 """Kinds of volumes that Linux is installed on."""
-_NO_SYSTEMS = frozenset({probe.SWAP, probe.BITLOCKER, "apfs", "exfat", "hfsplus", "ntfs", "refs", "ufs"})
+_NON_SYSTEM_KINDS = frozenset({probe.SWAP, probe.BITLOCKER, "apfs", "exfat", "hfsplus", "ntfs", "refs", "ufs"})
 """Kinds of volumes that Linux is never installed on."""
-_MOST_TEXT = 1 << 20
-_SHOWN = 8
-_PEEKED = frozenset({"etc", "proc", "usr/lib", "lib", *fstab.MOUNT_POINTS, *live_medium.TOPS})
+_MAX_TEXT_SIZE = 1 << 20
+_MAX_SHOWN = 8
+_MARKER_DIRECTORIES = frozenset({"etc", "proc", "usr/lib", "lib", *fstab.MOUNT_POINTS, *live_medium.MEDIUM_DIRECTORIES})
 """Directories that identify a system."""
 
-_MEDIA = frozenset({probe.ISO9660, probe.VFAT})
+_MEDIUM_KINDS = frozenset({probe.ISO9660, probe.VFAT})
 """File systems of live media and USB sticks."""
-_PACKED = re.compile(r".*\.(squashfs|sqfs|sfs|erofs)|linuxfs", re.IGNORECASE)
+_PACKED_SYSTEM_NAME = re.compile(r".*\.(squashfs|sqfs|sfs|erofs)|linuxfs", re.IGNORECASE)
 """Names of the files on them that hold systems: Arch and SystemRescue, Gentoo, Manjaro, antiX."""
-_DEPTH_OF_PACKED = 3
+_MAX_PACKED_DEPTH = 3
 
 OpenVolume = Callable[[Volume], FileSystem]
 """Raises FormatError and SourceError."""
@@ -56,36 +56,36 @@ class SystemSearch:
     faults: dict[int, LtspError] = field(default_factory=dict)
     """Why a volume could not be read, by its index."""
 
-    def find_system(self, choice: SystemChoice, *, whole: bool) -> FoundSystem:
-        """The chosen or only system; with `whole` unset, any single file system.
+    def find_system(self, choice: SystemChoice, *, require_system: bool) -> FoundSystem:
+        """The chosen or only system; with `require_system` unset, any single file system.
 
         Raises SourceError if there is none, or several without a choice, and FormatError.
         """
-        places = list(self._find_locations(choice))
-        if choice.subvolume and not places:
+        locations = list(self._find_locations(choice))
+        if choice.subvolume and not locations:
             raise self._no_subvolume_error(choice.subvolume)
-        systems = [place for place in places if is_system(_peek(place))]
+        systems = [location for location in locations if is_system(_peek(location))]
         if not systems:
-            for place in places if choice.holding else ():
-                if place.tree(_select_path(choice.holding)).resolve(choice.holding) is not None:
-                    return FoundSystem(place, "", live=LiveMedium.of(_peek(place)))
-            systems = list(self._find_nested_root(places))
+            for location in locations if choice.required_path else ():
+                if location.tree(_select_path(choice.required_path)).resolve(choice.required_path) is not None:
+                    return FoundSystem(location, "", live=LiveMedium.of(_peek(location)))
+            systems = list(self._find_nested_root(locations))
         if not systems:
-            for place in places:
-                if live := LiveMedium.of(_peek(place)):
-                    return FoundSystem(place, "", live=live)
-            if not whole and len(places) == 1:
-                return FoundSystem(places[0], "")
-            raise self._not_found_error(places, choice, whole=whole)
+            for location in locations:
+                if live := LiveMedium.of(_peek(location)):
+                    return FoundSystem(location, "", live=live)
+            if not require_system and len(locations) == 1:
+                return FoundSystem(locations[0], "")
+            raise self._not_found_error(locations, choice, require_system=require_system)
         if len(systems) > 1:
             raise _ambiguous_error(systems)
         found = self._assemble(systems[0])
-        return found if choice.partition else replace(found, skipped=tuple(self._describe_skipped()))
+        return found if choice.partition else replace(found, unsearched_notes=tuple(self._describe_skipped()))
 
     def _describe_skipped(self) -> Iterator[str]:
         for number, fault in self.faults.items():
             volume = self.volumes.volumes[number]
-            if volume.kind in _FOR_SYSTEMS:
+            if volume.kind in _SYSTEM_KINDS:
                 yield f"{printable(volume.name)} was not searched, and may hold another system: {fault}"
 
     def _find_locations(self, choice: SystemChoice) -> Iterator[FileSystemLocation]:
@@ -111,10 +111,14 @@ class SystemSearch:
         yield FileSystemLocation(volume, system)
         if is_system(_peek(FileSystemLocation(volume, system))):
             return
-        places = [FileSystemLocation(volume, system, name) for name in names if name]
-        usual = (place for place in places if place.subvolume in _USUAL and is_system(_peek(place)))
-        chosen_place = next(usual, None)
-        yield from places if chosen_place is None else (chosen_place,)
+        locations = [FileSystemLocation(volume, system, name) for name in names if name]
+        usual = (
+            location
+            for location in locations
+            if location.subvolume in _SYSTEM_SUBVOLUMES and is_system(_peek(location))
+        )
+        chosen_location = next(usual, None)
+        yield from locations if chosen_location is None else (chosen_location,)
 
     def _open(self, number: int) -> FileSystem | None:
         if number in self.opened:
@@ -131,18 +135,18 @@ class SystemSearch:
             return None
         return self.opened[number]
 
-    def _find_nested_root(self, places: Sequence[FileSystemLocation]) -> Iterator[FileSystemLocation]:
+    def _find_nested_root(self, locations: Sequence[FileSystemLocation]) -> Iterator[FileSystemLocation]:
         """Root file systems in directories. Raises SourceError if there are several without a default."""
-        carriers = [place.tree(root_file_systems.select_markers) for place in places]
-        for place, carrier in zip(places, carriers, strict=True):
+        carriers = [location.tree(root_file_systems.select_markers) for location in locations]
+        for location, carrier in zip(locations, carriers, strict=True):
             if every := root_file_systems.find_nested_roots(carrier):
                 others = [each for each in carriers if each is not carrier]
-                yield replace(place, nested=root_file_systems.choose_bootable(carrier, every, others))
+                yield replace(location, nested=root_file_systems.choose_bootable_root(carrier, every, others))
                 return  # other subvolumes may contain the same system
 
-    def _assemble(self, place: FileSystemLocation) -> FoundSystem:
+    def _assemble(self, location: FileSystemLocation) -> FoundSystem:
         """The system with the parts in its fstab, and those that partition types add."""
-        tree = _peek(place)
+        tree = _peek(location)
         encrypted = fstab.parse_crypttab(_read_text(tree, "etc/crypttab"))
         parts: list[tuple[str, FileSystemLocation, str]] = []
         listed = fstab.parse_system_entries(_read_text(tree, "etc/fstab"))
@@ -150,7 +154,7 @@ class SystemSearch:
         for entry in listed:
             try:
                 parts.append(
-                    (entry.path, self._find_part(entry, place, encrypted.get(entry.spec, "")), "listed in its fstab")
+                    (entry.path, self._find_part(entry, location, encrypted.get(entry.spec, "")), "listed in its fstab")
                 )
             except LtspError as error:
                 if is_vital(entry.path) and not entry.is_optional:
@@ -158,25 +162,25 @@ class SystemSearch:
                     raise type(error)(f"{what}: {error.message}", error.hint) from error
                 left_out.append((entry.path, entry.spec, error.message))
         paths = {entry.path for entry in listed}
-        for each in fstab.discover_partitions(self.volumes.volumes, place.volume, tree, paths):
+        for each in fstab.discover_partitions(self.volumes.volumes, location.volume, tree, paths):
             volume, system = self.volumes.volumes[each.number], self._open(each.number)
             if system is None:
                 left_out.append((each.path, volume.name, str(self.faults[each.number])))
             else:
                 parts.append((each.path, FileSystemLocation(volume, system), each.reason))
-        return FoundSystem(place, _read_title(tree), tuple(sorted(parts, key=lambda part: part[0])), tuple(left_out))
+        return FoundSystem(location, _read_title(tree), tuple(sorted(parts, key=lambda part: part[0])), tuple(left_out))
 
     def _find_part(self, entry: FstabEntry, root: FileSystemLocation, encrypted: str) -> FileSystemLocation:
         """`encrypted` is the encrypted volume that contains it according to crypttab(5), or empty.
 
         Raises SourceError if it is not found or cannot be read.
         """
-        meant, around = parse_device(entry.spec), parse_device(encrypted)
+        wanted_device, encrypted_device = parse_device(entry.spec), parse_device(encrypted)
         for number, volume in enumerate(self.volumes.volumes):
             names = {parse_device(name) for name in volume.devices}
             if volume.number:
                 names.add(fstab.FstabDevice("partition", f"{volume.disk}/{volume.number}"))
-            if meant in names or (encrypted and around in map(parse_device, volume.encrypted)):
+            if wanted_device in names or (encrypted and encrypted_device in map(parse_device, volume.encrypted)):
                 system = self._open(number)
                 if system is None:
                     raise SourceError(self.faults[number].message, self.faults[number].hint)
@@ -185,14 +189,14 @@ class SystemSearch:
             system = self._open(number)
             if system is None:
                 continue
-            own = {fstab.FstabDevice("uuid", system.uuid.lower()), fstab.FstabDevice("label", system.label)}
-            if meant.value and meant in own:
+            own_devices = {fstab.FstabDevice("uuid", system.uuid.lower()), fstab.FstabDevice("label", system.label)}
+            if wanted_device.value and wanted_device in own_devices:
                 return self._locate_subvolume(entry, volume, system)
         unread = [f"{printable(self.volumes.volumes[each].name)}: {why}" for each, why in self.faults.items()]
-        because = f"; cannot read {'; '.join(unread[:_SHOWN])}" if unread else ""
+        because = f"; cannot read {'; '.join(unread[:_MAX_SHOWN])}" if unread else ""
         raise SourceError(
             f"not found on any volume of the given disks{because}",
-            f"{printable(root.volume.name)} alone is not the whole system: {_OTHER_DISKS}",
+            f"{printable(root.volume.name)} alone is not the whole system: {_OTHER_DISKS_HINT}",
         )
 
     @staticmethod
@@ -206,48 +210,52 @@ class SystemSearch:
             if isinstance(each, SubvolumeFileSystem)
             for one in each.subvolume_paths()
         ]
-        there = ", ".join(map(printable, filter(None, every[: _SHOWN + 1]))) or "none"
-        return SourceError(f"no subvolume {printable(name)}; it has {there}")
+        existing = ", ".join(map(printable, filter(None, every[: _MAX_SHOWN + 1]))) or "none"
+        return SourceError(f"no subvolume {printable(name)}; it has {existing}")
 
-    def _not_found_error(self, places: Sequence[FileSystemLocation], choice: SystemChoice, *, whole: bool) -> LtspError:
-        if places and not whole and not choice.partition:
+    def _not_found_error(
+        self, locations: Sequence[FileSystemLocation], choice: SystemChoice, *, require_system: bool
+    ) -> LtspError:
+        if locations and not require_system and not choice.partition:
             return SourceError(
-                f"it has several file systems: {_describe_locations(places)}", "choose one: FILE,partition=NUMBER"
+                f"it has several file systems: {_describe_locations(locations)}", "choose one: FILE,partition=NUMBER"
             )
         locked = [number for number, each in enumerate(self.volumes.volumes) if each.kind == probe.LUKS]
         if locked and not choice.partition:
             faults = "; ".join(f"{printable(self.volumes.volumes[each].name)}: {self.faults[each]}" for each in locked)
             return SourceError(f"no system found outside its encrypted volumes: {faults}")
-        if not places and len(self.faults) == 1:
+        if not locations and len(self.faults) == 1:
             [(number, fault)] = self.faults.items()
             name = self.volumes.volumes[number].name
             where = "" if name == "whole disk" else f"{printable(name)}: "
             return SourceError(f"{where}{fault.message}", fault.hint)
         if self.volumes.missing:
             every = self.volumes.missing
-            absent = ", ".join(every[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
-            return SourceError(f"it is one of several disks: {absent} is on another one", _OTHER_DISKS)
+            absent = ", ".join(every[:_MAX_SHOWN]) + (
+                f" and {len(every) - _MAX_SHOWN} more" if len(every) > _MAX_SHOWN else ""
+            )
+            return SourceError(f"it is one of several disks: {absent} is on another one", _OTHER_DISKS_HINT)
         what = f"no Linux root file system found on it; it has {self._list_volumes()}"
-        packed = next(filter(None, map(_find_packed_system, places)), "")
+        packed = next(filter(None, map(_find_packed_system, locations)), "")
         if packed:
             return SourceError(f"{what}, which holds {printable(packed)}", f"specify it: FILE,,{printable(packed)}")
-        return SourceError(what, self._hint())
+        return SourceError(what, self._choose_hint())
 
-    def _hint(self) -> str:
+    def _choose_hint(self) -> str:
         """The hint for the volume that most likely holds a system."""
         kinds = [volume.kind for volume in self.volumes.volumes]
-        hints = [(kinds[number] in _NO_SYSTEMS, each.hint) for number, each in self.faults.items()]
-        default = _INSTALLER if probe.ISO9660 in kinds else _INSTALLED
+        hints = [(kinds[number] in _NON_SYSTEM_KINDS, each.hint) for number, each in self.faults.items()]
+        default = _INSTALLER_HINT if probe.ISO9660 in kinds else _INSTALLED_HINT
         return min((hint for hint in hints if hint[1]), key=lambda hint: hint[0], default=(False, default))[1]
 
     def _list_volumes(self) -> str:
         """All volumes, safe to print."""
         listed = []
-        for number, volume in enumerate(self.volumes.volumes[:_SHOWN]):
+        for number, volume in enumerate(self.volumes.volumes[:_MAX_SHOWN]):
             fault = self.faults.get(number)
             what = self.opened[number].kind if number in self.opened else fault and fault.message
             listed.append(f"{printable(volume.name)} ({what or probe.describe_kind(volume.kind)})")
-        more = len(self.volumes.volumes) - _SHOWN
+        more = len(self.volumes.volumes) - _MAX_SHOWN
         return ", ".join(listed) + (f", and {more} more" if more > 0 else "") or "no volumes"
 
 
@@ -256,12 +264,12 @@ def _find_chosen(volume: Volume, system: FileSystem, names: Sequence[str], chose
     if chosen in names:
         yield FileSystemLocation(volume, system, chosen)
         return
-    for place in (
+    for location in (
         FileSystemLocation(volume, system),
         *(FileSystemLocation(volume, system, name) for name in names if name),
     ):
-        if inside := root_file_systems.find_nested_root_at(place.tree(root_file_systems.select_markers), chosen):
-            yield replace(place, nested=inside)
+        if inside := root_file_systems.find_nested_root_at(location.tree(root_file_systems.select_markers), chosen):
+            yield replace(location, nested=inside)
 
 
 def _matches_partition(volume: Volume, partition: str) -> bool:
@@ -276,45 +284,50 @@ def _matches_partition(volume: Volume, partition: str) -> bool:
 
 
 def _ambiguous_error(systems: Sequence[FileSystemLocation]) -> SourceError:
-    place = systems[0]
-    volume = place.volume
+    location = systems[0]
+    volume = location.volume
     first = f"{volume.disk + 1}:{volume.number}" if volume.disk else printable(str(volume.number or volume.name))
-    how = f"FILE,subvol={printable(place.subvolume)}" if place.subvolume is not None else f"FILE,partition={first}"
+    how = (
+        f"FILE,subvol={printable(location.subvolume)}" if location.subvolume is not None else f"FILE,partition={first}"
+    )
     return SourceError(f"it has several systems: {_describe_locations(systems)}", f"choose one, such as {how}")
 
 
-def _describe_locations(places: Sequence[FileSystemLocation]) -> str:
-    named = [f"{_read_title(_peek(place)) or 'a file system'} ({place.description})" for place in places[:_SHOWN]]
-    return "; ".join(map(printable, named)) + ("; and more" if len(places) > _SHOWN else "")
+def _describe_locations(locations: Sequence[FileSystemLocation]) -> str:
+    named = [
+        f"{_read_title(_peek(location)) or 'a file system'} ({location.description})"
+        for location in locations[:_MAX_SHOWN]
+    ]
+    return "; ".join(map(printable, named)) + ("; and more" if len(locations) > _MAX_SHOWN else "")
 
 
-def _peek(place: FileSystemLocation) -> Tree:
+def _peek(location: FileSystemLocation) -> Tree:
     """Just enough of the tree to identify it.
 
     Raises FormatError if it is damaged.
     """
 
     def select(path: str, directory: bool) -> Inclusion:
-        if not directory or path in _PEEKED:
+        if not directory or path in _MARKER_DIRECTORIES:
             return Inclusion.ALL
         parent, slash, _ = path.rpartition("/")
         return Inclusion.EMPTIED if not slash or parent in fstab.MOUNT_POINTS else Inclusion.NOTHING
 
-    return place.tree(select)
+    return location.tree(select)
 
 
-def _find_packed_system(place: FileSystemLocation) -> str:
+def _find_packed_system(location: FileSystemLocation) -> str:
     """The largest file of a medium whose name indicates a packed system; empty if there is none."""
-    if place.volume.kind not in _MEDIA:
+    if location.volume.kind not in _MEDIUM_KINDS:
         return ""
 
     def select(path: str, directory: bool) -> Inclusion:
-        return Inclusion.NOTHING if directory and path.count("/") >= _DEPTH_OF_PACKED else Inclusion.ALL
+        return Inclusion.NOTHING if directory and path.count("/") >= _MAX_PACKED_DEPTH else Inclusion.ALL
 
     found = {
         path: node.content.size
-        for path, node in place.tree(select).walk()
-        if isinstance(node, File) and _PACKED.fullmatch(path.rpartition("/")[2])
+        for path, node in location.tree(select).walk()
+        if isinstance(node, File) and _PACKED_SYSTEM_NAME.fullmatch(path.rpartition("/")[2])
     }
     return max(found, key=lambda path: found[path], default="")
 
@@ -348,6 +361,6 @@ def _read_text(tree: Tree, path: str) -> str:
     if not isinstance(file, File):
         return ""
     try:
-        return decode(read_small_file(file, path, _MOST_TEXT))
+        return decode(read_small_file(file, path, _MAX_TEXT_SIZE))
     except (OSError, FormatError):
         return ""

@@ -29,13 +29,13 @@ from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, Metadata, clamp_time
 from ltsp.tree.tree import Tree
 
-_PIPE_BYTES = 1 << 20
+_PIPE_SIZE = 1 << 20
 """The largest pipe that Linux allows without privileges."""
-_HIGHEST_ZLIB_LEVEL = 9
-_READS_TAR = (4, 5)
-_KEEPS_ROOT = (4, 6)
-_NEWEST = (99, 0)
-_OWN_TIME = ("-mkfs-time", "-fstime", "-repro-time")
+_MAX_ZLIB_LEVEL = 9
+_MIN_VERSION_READING_TAR = (4, 5)
+_MIN_VERSION_KEEPING_ROOT = (4, 6)
+_UNKNOWN_VERSION = (99, 0)
+_TIME_OPTIONS = ("-mkfs-time", "-fstime", "-repro-time")
 _ROOT_ONLY = ("-root-uid", "-root-gid", "-root-time")
 _STORED = ("-noI", "-noD", "-noF", "-noX")
 _LOST_LINK = re.compile(rb"Could not resolve hardlink (.*), file (.*) doesn't exist")
@@ -56,18 +56,20 @@ def write_image(
     Raises UsageError if mksquashfs does not support a parameter or ignores it, LtspError with its last lines if it
     fails, and whatever reading the tree raises.
     """
-    known = read_version()
-    _check_version(known, parameters)
+    version = read_version()
+    _check_version(version, parameters)
     descriptor = output.fileno()
-    time = Prescan.of(tree).newest if options.time is None else options.time
-    words = build_arguments(f"/proc/self/fd/{descriptor}", options, parameters, tree.root.metadata, time)
+    time = Prescan.of(tree).latest_mtime if options.time is None else options.time
+    arguments = build_arguments(f"/proc/self/fd/{descriptor}", options, parameters, tree.root.metadata, time)
     # With this variable, mksquashfs ignores our time options.
     environment = {"SOURCE_DATE_EPOCH": None}
-    with command.feed(words, environment=environment, descriptors=(descriptor,), package="squashfs-tools") as running:
+    with command.start_with_input(
+        arguments, environment=environment, descriptors=(descriptor,), package="squashfs-tools"
+    ) as running:
         with suppress(OSError):  # the user's limit for larger pipes may be reached; this one is then slower
-            fcntl.fcntl(running.input, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            fcntl.fcntl(running.input, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         try:
-            done = write_tar(tree, running.input, faults, progress, options.first)
+            result = write_tar(tree, running.input, faults, progress, options.sort_priorities)
             running.finish()
             printed = running.output()
         except (BrokenPipeError, LtspError) as error:
@@ -78,18 +80,18 @@ def write_image(
                 ) from error
             raise
     _check_links(printed)
-    return _make_result(descriptor, tree, done, keeps_root=known >= _KEEPS_ROOT)
+    return _make_result(descriptor, tree, result, keeps_root=version >= _MIN_VERSION_KEEPING_ROOT)
 
 
-def _check_version(known: tuple[int, int], parameters: Parameters) -> None:
+def _check_version(version: tuple[int, int], parameters: Parameters) -> None:
     """Check what this version of mksquashfs cannot do with a tar stream. Raises LtspError and UsageError."""
-    if known < _READS_TAR:
+    if version < _MIN_VERSION_READING_TAR:
         raise LtspError(
-            f"mksquashfs {known[0]}.{known[1]} cannot read a tar stream", "install squashfs-tools 4.5 or later"
+            f"mksquashfs {version[0]}.{version[1]} cannot read a tar stream", "install squashfs-tools 4.5 or later"
         )
-    if known < _KEEPS_ROOT and (ignored := [word for word in _ROOT_ONLY if word in parameters.unknown]):
+    if version < _MIN_VERSION_KEEPING_ROOT and (ignored := [word for word in _ROOT_ONLY if word in parameters.unknown]):
         raise UsageError(
-            f"mksquashfs {known[0]}.{known[1]} ignores {' '.join(ignored)} with a tar stream",
+            f"mksquashfs {version[0]}.{version[1]} ignores {' '.join(ignored)} with a tar stream",
             "install squashfs-tools 4.6 or later",
         )
 
@@ -110,11 +112,11 @@ def check_parameters(parameters: Parameters) -> None:
     Raises UsageError with its message if it rejects them, LtspError if mksquashfs is missing.
     """
     read_version()
-    nothing = Tree(Directory(Metadata(0o755)))
+    empty_tree = Tree(Directory(Metadata(0o755)))
     options = WriteOptions(parameters.compression() or Compression.preset("gzip", "balanced"))
     with TemporaryFile(buffering=0) as image:
         try:
-            write_image(nothing, image, parameters.apply_to(options), parameters, Faults())
+            write_image(empty_tree, image, parameters.apply_to(options), parameters, Faults())
         except UsageError:
             raise
         except LtspError as error:
@@ -126,9 +128,11 @@ def read_version() -> tuple[int, int]:
 
     Raises LtspError if it is not installed.
     """
-    said = command.run(["mksquashfs", "-version"], accepted=range(256), package="squashfs-tools").stdout
-    found = re.match(rb"mksquashfs version (\d+)\.(\d+)", said)
-    return _NEWEST if found is None else (int(found[1]), int(found[2]))
+    version_output = command.run(
+        ["mksquashfs", "-version"], accepted_statuses=range(256), package="squashfs-tools"
+    ).stdout
+    found = re.match(rb"mksquashfs version (\d+)\.(\d+)", version_output)
+    return _UNKNOWN_VERSION if found is None else (int(found[1]), int(found[2]))
 
 
 def build_arguments(
@@ -139,7 +143,7 @@ def build_arguments(
         *("mksquashfs", "-", image, "-tar", "-noappend", "-exit-on-error", "-no-progress", "-quiet"),
         *("-root-mode", f"{root.mode:o}", "-root-uid", str(root.uid), "-root-gid", str(root.gid)),
         *("-root-time", str(clamp_time(root.mtime))),
-        *(() if set(_OWN_TIME) & set(parameters.unknown) else ("-mkfs-time", str(clamp_time(time)))),
+        *(() if set(_TIME_OPTIONS) & set(parameters.unknown) else ("-mkfs-time", str(clamp_time(time)))),
         *(() if "-comp" in parameters.unknown else _compression_arguments(options)),
         *("-b", str(options.block_size)),
         *(("-processors", str(options.threads)) if options.threads else ()),
@@ -157,28 +161,28 @@ def _compression_arguments(options: WriteOptions) -> Sequence[str]:
         case "none", _:
             return ("-comp", "gzip")
         case "gzip", int(level):
-            return ("-comp", "gzip", "-Xcompression-level", str(min(level, _HIGHEST_ZLIB_LEVEL)))
+            return ("-comp", "gzip", "-Xcompression-level", str(min(level, _MAX_ZLIB_LEVEL)))
         case "zstd", int(level):
             return ("-comp", "zstd", "-Xcompression-level", str(level))
         case name, _:
-            return ("-comp", name, *(("-Xhc",) if compression.high else ()))
+            return ("-comp", name, *(("-Xhc",) if compression.high_compression else ()))
 
 
-def _make_result(descriptor: int, tree: Tree, done: TarResult, *, keeps_root: bool) -> MksquashfsResult:
+def _make_result(descriptor: int, tree: Tree, result: TarResult, *, keeps_root: bool) -> MksquashfsResult:
     size = os.fstat(descriptor).st_size
     superblock = SquashfsSuperblock.parse(os.pread(descriptor, SquashfsSuperblock.layout.size, 0), size)
     root = tree.root.metadata
     return MksquashfsResult(
         size=size,
         inodes=superblock.inode_count,
-        source_bytes=done.source_bytes,
+        source_bytes=result.source_bytes,
         lost=LostMetadata(
-            times=done.clamped_times + (clamp_time(root.mtime) != root.mtime),
-            acls=done.posix_acls,
-            foreign=done.foreign_attributes,
+            times=result.clamped_times + (clamp_time(root.mtime) != root.mtime),
+            acls=result.posix_acls,
+            foreign=result.foreign_attributes,
             too_large=0,
         ),
-        sockets=done.sockets,
+        sockets=result.sockets,
         root_attributes=len(root.xattrs),
         keeps_root=keeps_root,
     )

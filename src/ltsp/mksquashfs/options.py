@@ -15,28 +15,26 @@ from typing import Any, Final
 
 from ltsp.errors import UsageError
 from ltsp.squashfs.compression import WRITABLE, Compression
-from ltsp.squashfs.superblock import LARGEST_BLOCK, SMALLEST_BLOCK
+from ltsp.squashfs.superblock import MAX_BLOCK_SIZE, MIN_BLOCK_SIZE
 from ltsp.squashfs.writer import WriteOptions
 from ltsp.tree.name import printable
 from ltsp.tree.node import Node
 from ltsp.tree.tree import Tree
 
 
-def _split_options(words: str) -> frozenset[str]:
+def _dashed(words: str) -> frozenset[str]:
     return frozenset(f"-{word}" for word in words.split())
 
 
 COMPRESSORS: Final = ("gzip", "lzo", "lz4", "xz", "zstd", "lzma")
-ARGUMENTS: Final = _split_options(
-    "comp b Xcompression-level Xdict-size processors mem force-uid force-gid ef sort info-file"
-)
+ARGUMENTS: Final = _dashed("comp b Xcompression-level Xdict-size processors mem force-uid force-gid ef sort info-file")
 """Our options whose argument is the next word."""
 _COMPRESSOR_OPTIONS: Final[Mapping[str, frozenset[str]]] = {
-    "gzip": _split_options("Xcompression-level Xwindow-size Xstrategy"),
-    "lzo": _split_options("Xalgorithm Xcompression-level"),
-    "lz4": _split_options("Xhc Xacceleration Xcompression-level"),
-    "xz": _split_options("Xbcj Xdict-size"),
-    "zstd": _split_options("Xcompression-level"),
+    "gzip": _dashed("Xcompression-level Xwindow-size Xstrategy"),
+    "lzo": _dashed("Xalgorithm Xcompression-level"),
+    "lz4": _dashed("Xhc Xacceleration Xcompression-level"),
+    "xz": _dashed("Xbcj Xdict-size"),
+    "zstd": _dashed("Xcompression-level"),
     "lzma": frozenset(),
 }
 _OUTPUT_SWITCHES: Final[Mapping[str, Mapping[str, bool]]] = {
@@ -47,22 +45,22 @@ _OUTPUT_SWITCHES: Final[Mapping[str, Mapping[str, bool]]] = {
     "-info": {"info": True},
 }
 """Options without an argument, and the fields of OutputOptions that they set."""
-_ALWAYS_DONE: Final = _split_options("noappend no-recovery exit-on-error reproducible")
+_ALWAYS_DONE: Final = _dashed("noappend no-recovery exit-on-error reproducible")
 """Options without an argument for what our writer always does."""
 
 _REASONS: Final = {
-    "the source is given on the command line of ltsp image": _split_options(
+    "the source is given on the command line of ltsp image": _dashed(
         "tar zip cpiostyle cpiostyle0 no-strip tarstyle keep-as-directory one-file-system one-file-system-x "
         "dereference deref deref-path"
     ),
-    "an image for clients is a single new squashfs without anything before it": _split_options(
+    "an image for clients is a single new squashfs without anything before it": _dashed(
         "root-becomes recover offset o stream fix"
     ),
-    "mksquashfs cannot do that with a tar stream, in which ltsp passes it the tree": _split_options(
+    "mksquashfs cannot do that with a tar stream, in which ltsp passes it the tree": _dashed(
         "action log-action true-action false-action a va ta fa action-file log-action-file true-action-file "
         "false-action-file af vaf taf faf max-depth"
     ),
-    "run mksquashfs directly for that": _split_options(
+    "run mksquashfs directly for that": _dashed(
         "version help h help-option ho help-section hs help-comp help-all ha Xhelp mem-default no-pager cols"
     ),
 }
@@ -113,7 +111,7 @@ class Parameters:
     foreign_compressor: str | None = None
     """The requested compressor, if only the real mksquashfs supports it."""
     level: int | None = None
-    high: bool = False
+    high_compression: bool = False
     """lz4's -Xhc."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of WriteOptions by name."""
@@ -128,7 +126,9 @@ class Parameters:
 
     def compression(self) -> Compression | None:
         """The requested codec; None if the settings choose it, or only the real mksquashfs supports it."""
-        return None if self.compressor is None else Compression(self.compressor, self.level, high=self.high)
+        if self.compressor is None:
+            return None
+        return Compression(self.compressor, self.level, high_compression=self.high_compression)
 
     def apply_to(self, options: WriteOptions) -> WriteOptions:
         """The options, with the requested values replaced."""
@@ -210,7 +210,7 @@ class _Parser:
     faults: list[str] = field(default_factory=list)
     compressor: str | None = None
     level: int | None = None
-    high: bool = False
+    high_compression: bool = False
     dictionary: str | None = None
     changes: dict[str, Any] = field(default_factory=dict)
     override: dict[str, int] = field(default_factory=dict)
@@ -254,7 +254,7 @@ class _Parser:
         elif word == "-all-root":
             self.override.update(uid=0, gid=0)
         elif word == "-Xhc" and self.compressor == "lz4":
-            self.high = True
+            self.high_compression = True
         elif word not in _ALWAYS_DONE:
             return self._hand_over(word, words)
         return None
@@ -313,7 +313,7 @@ class _Parser:
 
     def _block_size(self, argument: str) -> None:
         size = _parse_size(argument)
-        if size.bit_count() != 1 or not SMALLEST_BLOCK <= size <= LARGEST_BLOCK:
+        if size.bit_count() != 1 or not MIN_BLOCK_SIZE <= size <= MAX_BLOCK_SIZE:
             self.faults.append(f"-b {printable(argument)} is not a power of two from 4K to 1M")
         self.changes["block_size"] = size
 
@@ -361,7 +361,7 @@ class _Parser:
             compressor=ours,
             foreign_compressor=None if ours else self.compressor,
             level=self.level,
-            high=self.high,
+            high_compression=self.high_compression,
             changes=self.changes,
             override=Override(**self.override),
             excludes=Excludes() if regex else excludes,

@@ -17,7 +17,7 @@ from ltsp.tree.node import Directory, File
 from ltsp.tree.tree import Tree
 
 _LINE = re.compile(rb"((?:\\.|[^\s\\])+)\\?\s*([+-]?[0-9]{1,9})\s*")
-_LOWEST, _HIGHEST = -32768, 32767
+_MIN_PRIORITY, _MAX_PRIORITY = -32768, 32767
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,10 @@ def parse(text: bytes, name: str) -> Mapping[str, int]:
         path = _parse_path(found[1]) if found is not None else ""
         if priority is None:
             faults.append(f"{name}:{number}: expected a path and a priority")
-        elif not _LOWEST <= priority <= _HIGHEST:
-            faults.append(f"{name}:{number}: the priority {priority} is not between {_LOWEST} and {_HIGHEST}")
+        elif not _MIN_PRIORITY <= priority <= _MAX_PRIORITY:
+            faults.append(
+                f"{name}:{number}: the priority {priority} is not between {_MIN_PRIORITY} and {_MAX_PRIORITY}"
+            )
         elif ".." in path.split("/"):
             faults.append(f"{name}:{number}: {printable(path)} is outside of the image")
         else:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 BLOCK = 512
-END = bytes(2 * BLOCK)
+END_OF_ARCHIVE = bytes(2 * BLOCK)
 
-_NAME_BYTES = 100
-_LARGEST_ID = 0o7777777
-_LARGEST_SIZE = 0o77777777777
+_NAME_SIZE = 100
+_MAX_OCTAL_ID = 0o7777777
+_MAX_OCTAL_SIZE = 0o77777777777
 
 
 class TarType(Enum):
@@ -54,19 +54,17 @@ class TarEntry:
     def pack(self) -> bytes:
         """The blocks before the entry's data."""
         records = []
-        if len(self.path) > _NAME_BYTES:
+        if len(self.path) > _NAME_SIZE:
             records.append(_pack_record(b"path", self.path))
-        if self.uid > _LARGEST_ID:
+        if self.uid > _MAX_OCTAL_ID:
             records.append(_pack_record(b"uid", b"%d" % self.uid))
-        if self.gid > _LARGEST_ID:
+        if self.gid > _MAX_OCTAL_ID:
             records.append(_pack_record(b"gid", b"%d" % self.gid))
-        if self.size > _LARGEST_SIZE:
+        if self.size > _MAX_OCTAL_SIZE:
             records.append(_pack_record(b"size", b"%d" % self.size))
         records.extend(_pack_record(b"SCHILY.xattr." + name, value) for name, value in self.xattrs)
         # The GNU record comes first: after a pax size, mksquashfs would use that as the size of this record.
-        blocks = (
-            [_pack_extension(b"K", b"././@LongLink", self.target + b"\0")] if len(self.target) > _NAME_BYTES else []
-        )
+        blocks = [_pack_extension(b"K", b"././@LongLink", self.target + b"\0")] if len(self.target) > _NAME_SIZE else []
         if records:
             blocks.append(_pack_extension(b"x", b"././@PaxHeader", b"".join(records)))
         blocks.append(
@@ -74,9 +72,9 @@ class TarEntry:
                 self.kind.value,
                 self.path,
                 mode=self.mode,
-                uid=self.uid if self.uid <= _LARGEST_ID else 0,
-                gid=self.gid if self.gid <= _LARGEST_ID else 0,
-                size=self.size if self.size <= _LARGEST_SIZE else 0,
+                uid=self.uid if self.uid <= _MAX_OCTAL_ID else 0,
+                gid=self.gid if self.gid <= _MAX_OCTAL_ID else 0,
+                size=self.size if self.size <= _MAX_OCTAL_SIZE else 0,
                 mtime=self.mtime,
                 target=self.target,
                 major=self.major,
@@ -118,11 +116,11 @@ def _pack_header(
 ) -> bytes:
     """A ustar header, without user and group names: mksquashfs would look them up on this machine."""
     block = bytearray(BLOCK)
-    block[0:100] = path[:_NAME_BYTES].ljust(100, b"\0")
+    block[0:100] = path[:_NAME_SIZE].ljust(100, b"\0")
     block[100:148] = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
     block[148:156] = b" " * 8
     block[156:157] = flag
-    block[157:257] = target[:_NAME_BYTES].ljust(100, b"\0")
+    block[157:257] = target[:_NAME_SIZE].ljust(100, b"\0")
     block[257:265] = b"ustar\00000"
     block[329:345] = b"%07o\0%07o\0" % (major, minor)
     block[148:156] = b"%06o\0 " % sum(block)

@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from ltsp.errors import FileUnreadable, FileVanished, FormatError
-from ltsp.mksquashfs.tar_header import END, TarEntry, TarType, padding
+from ltsp.mksquashfs.tar_header import END_OF_ARCHIVE, TarEntry, TarType, padding
 from ltsp.tree.content import ByteOutput, Content, Stream
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode, printable
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink, clamp_time
 from ltsp.tree.tree import Tree
 
-_WHOLE = 4 << 20
+_MAX_BUFFERED_SIZE = 4 << 20
 """Bytes up to which a file is read before its header is written."""
-_PIECE = 1 << 20
-_ATTEMPTS = 4
+_CHUNK_SIZE = 1 << 20
+_MAX_READS = 4
 """How often a changing file is read; after that it is stored as it is, and reported."""
-_ZEROS = bytes(_PIECE)
+_ZEROS = bytes(_CHUNK_SIZE)
 _KEPT_NAMESPACES = ("user.", "trusted.", "security.")
 """The namespaces of attributes that squashfs supports."""
 
@@ -52,16 +52,16 @@ def write_tar(
     output: ByteOutput,
     faults: Faults,
     progress: Callable[[int], None] = lambda _amount: None,
-    first: Mapping[str, int] | None = None,
+    sort_priorities: Mapping[str, int] | None = None,
 ) -> TarResult:
     """Write the tree.
 
-    `progress` is called with the bytes of source since its last call. `first` has priorities of files
+    `progress` is called with the bytes of source since its last call. `sort_priorities` has priorities of files
     by path: higher ones come earlier, and all others have 0.
     Raises FileUnreadable if a file cannot be read, unless `faults` allows skipping it and its header is not written
     yet, and whatever `output.write` raises.
     """
-    return _TarWriter(output, faults, progress, _find_shared(tree)).write_all(_order_nodes(tree, first or {}))
+    return _TarWriter(output, faults, progress, _find_shared(tree)).write_all(_order_nodes(tree, sort_priorities or {}))
 
 
 def _find_shared(tree: Tree) -> set[int]:
@@ -73,14 +73,14 @@ def _find_shared(tree: Tree) -> set[int]:
     return shared
 
 
-def _order_nodes(tree: Tree, first: Mapping[str, int]) -> Iterator[tuple[str, Node]]:
+def _order_nodes(tree: Tree, sort_priorities: Mapping[str, int]) -> Iterator[tuple[str, Node]]:
     """Nodes in path order; with priorities, all directories first."""
-    if not first:
+    if not sort_priorities:
         yield from tree.walk()
         return
     yield from ((path, node) for path, node in tree.walk() if isinstance(node, Directory))
     others = [(path, node) for path, node in tree.walk() if not isinstance(node, Directory)]
-    yield from sorted(others, key=lambda item: -first.get(item[0], 0))
+    yield from sorted(others, key=lambda item: -sort_priorities.get(item[0], 0))
 
 
 class _TarWriter:
@@ -89,19 +89,19 @@ class _TarWriter:
         self._faults = faults
         self._progress = progress
         self._shared = shared
-        self._places: dict[int, str] = {}
+        self._first_paths: dict[int, str] = {}
         """First path of each node with several names."""
-        self._done = TarResult()
+        self._result = TarResult()
 
     def write_all(self, nodes: Iterator[tuple[str, Node]]) -> TarResult:
         for path, node in nodes:
-            place = self._places.get(id(node))
-            if place is not None:
-                self._write_header(TarType.HARD_LINK, path, node.metadata, target=place)
+            first_path = self._first_paths.get(id(node))
+            if first_path is not None:
+                self._write_header(TarType.HARD_LINK, path, node.metadata, target=first_path)
             elif self._write_node(path, node) and id(node) in self._shared:
-                self._places[id(node)] = path
-        self._write(END)
-        return self._done
+                self._first_paths[id(node)] = path
+        self._write(END_OF_ARCHIVE)
+        return self._result
 
     def _write_node(self, path: str, node: Node) -> bool:
         """Write a node; False if it is omitted."""
@@ -119,7 +119,7 @@ class _TarWriter:
             case Fifo():
                 self._write_header(TarType.FIFO, path, metadata)
             case Socket():
-                self._done.sockets += 1
+                self._result.sockets += 1
                 return False
             case _:
                 assert_never(node)
@@ -138,7 +138,7 @@ class _TarWriter:
         minor: int = 0,
     ) -> None:
         linked = kind is TarType.HARD_LINK
-        self._done.entries += 1
+        self._result.entries += 1
         self._write(
             TarEntry(
                 kind=kind,
@@ -157,16 +157,16 @@ class _TarWriter:
 
     def _clamp_time(self, mtime: int, *, counted: bool) -> int:
         clamped = clamp_time(mtime)
-        self._done.clamped_times += counted and clamped != mtime
+        self._result.clamped_times += counted and clamped != mtime
         return clamped
 
     def _filter_xattrs(self, metadata: Metadata) -> list[tuple[bytes, bytes]]:
         kept = []
         for name, value in metadata.xattrs:
             if name.startswith("system.posix_acl_"):
-                self._done.posix_acls += 1
+                self._result.posix_acls += 1
             elif not name.startswith(_KEPT_NAMESPACES) or "=" in name:
-                self._done.foreign_attributes += 1
+                self._result.foreign_attributes += 1
             else:
                 kept.append((encode(name), value))
         return kept
@@ -175,7 +175,7 @@ class _TarWriter:
         with ExitStack() as stack:
             try:
                 whole = _read_whole(file.content)
-                opened = stack.enter_context(file.content.open()) if whole is None else None
+                stream = stack.enter_context(file.content.open()) if whole is None else None
             except FileVanished:
                 self._faults.note_vanished(path)
                 return False
@@ -185,8 +185,8 @@ class _TarWriter:
             except FormatError as error:
                 self._faults.note_damaged(path, error)
                 return False
-            if opened is not None:
-                self._write_large(path, file, opened)
+            if stream is not None:
+                self._write_large(path, file, stream)
         if whole is not None:
             if not whole.is_consistent:
                 self._faults.note_changed(path)
@@ -195,12 +195,12 @@ class _TarWriter:
             self._count(len(whole.data))
         return True
 
-    def _write_large(self, path: str, file: File, opened: Stream) -> None:
-        size = opened.size
-        self._write_header(TarType.FILE, path, file.metadata, mtime=opened.mtime, size=size)
+    def _write_large(self, path: str, file: File, stream: Stream) -> None:
+        size = stream.size
+        self._write_header(TarType.FILE, path, file.metadata, mtime=stream.mtime, size=size)
         left = size
         try:
-            for piece in _read_pieces(opened, size):
+            for piece in _read_pieces(stream, size):
                 left -= len(piece)
                 self._write(piece)
                 self._count(len(piece))
@@ -209,14 +209,14 @@ class _TarWriter:
                 f"cannot read /{printable(path)} to its end: {failed.reason}",
                 "nothing was published; exclude this file from the image",
             ) from failed.error
-        for filled in range(left, 0, -_PIECE):
-            self._write(_ZEROS[:filled])
+        for zero_count in range(left, 0, -_CHUNK_SIZE):
+            self._write(_ZEROS[:zero_count])
         self._write(padding(size))
-        if left or not opened.is_consistent():
+        if left or not stream.is_consistent():
             self._faults.note_changed(path)
 
     def _count(self, amount: int) -> None:
-        self._done.source_bytes += amount
+        self._result.source_bytes += amount
         self._progress(amount)
 
 
@@ -229,11 +229,11 @@ class _WholeFile:
 
 def _read_whole(content: Content) -> _WholeFile | None:
     """A file read in one go; None if it is too large for that."""
-    for _attempt in range(_ATTEMPTS):
-        with content.open() as opened:
-            if opened.size > _WHOLE:
+    for _attempt in range(_MAX_READS):
+        with content.open() as stream:
+            if stream.size > _MAX_BUFFERED_SIZE:
                 return None
-            whole = _WholeFile(opened.read(opened.size), opened.mtime, opened.is_consistent())
+            whole = _WholeFile(stream.read(stream.size), stream.mtime, stream.is_consistent())
         if whole.is_consistent:
             break
     return whole
@@ -247,16 +247,16 @@ class _ReadingFailed(Exception):
         self.reason = error.message if isinstance(error, FormatError) else error.strerror or str(error)
 
 
-def _read_pieces(opened: Stream, size: int) -> Iterator[bytes]:
+def _read_pieces(stream: Stream, size: int) -> Iterator[bytes]:
     """The data up to a size, or to the file's end if that comes first."""
     while size > 0:
-        hole = min(opened.hole_size(), size, _PIECE)
+        hole = min(stream.hole_size(), size, _CHUNK_SIZE)
         if hole:
-            opened.skip(hole)
+            stream.skip(hole)
             piece = _ZEROS[:hole]
         else:
             try:
-                piece = opened.read(min(size, _PIECE))
+                piece = stream.read(min(size, _CHUNK_SIZE))
             except (OSError, FormatError) as error:
                 raise _ReadingFailed(error) from error
             if not piece:

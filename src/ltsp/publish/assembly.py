@@ -38,11 +38,11 @@ class NewVersion:
     paths: ImagePaths
     manifest: Manifest
     """ID and time are filled in when the version is assembled."""
-    digits: str
+    id_digits: str
     """Hexadecimal; the first eight end the version's ID."""
     image: LinkFunction | None
     boot_files: Mapping[str, LinkFunction]
-    twin: Version | None = None
+    staged_duplicate: Version | None = None
     """A waiting version with the same content, which is published in its place."""
     replaces_damaged: bool = False
     """Whether the current version had the same content and is damaged now, so that nobody should revert to it."""
@@ -52,7 +52,7 @@ class NewVersion:
         paths = self.paths
         now = datetime.fromtimestamp(int(time.time()), UTC)
         existing = filter(is_version_id, {*files.list_names(paths.versions), *files.list_names(paths.boot)})
-        version_id = new_version_id(now, self.digits, existing)
+        version_id = new_version_id(now, self.id_digits, existing)
         files.make_directories(paths.versions, DIRECTORY_MODE)
         files.make_directories(paths.boot, DIRECTORY_MODE)
         try:
@@ -70,11 +70,11 @@ class NewVersion:
                     files.make_directories(directories[-1], DIRECTORY_MODE)
                 link(path)
             if staged:
-                files.create(paths.staged(version_id), b"", PUBLIC_MODE)
+                files.create_file(paths.staged(version_id), b"", PUBLIC_MODE)
             for directory in directories:
                 files.sync_directory(directory)
             manifest = replace(self.manifest, version=version_id, created=now.strftime("%Y-%m-%dT%H:%M:%SZ"))
-            files.create(paths.manifest(version_id), manifest.to_json(), PUBLIC_MODE)
+            files.create_file(paths.manifest(version_id), manifest.to_json(), PUBLIC_MODE)
             files.sync_directory(paths.version(version_id))
         except BaseException:
             remove_version(paths, version_id)
@@ -90,7 +90,7 @@ def record_source(version: Version, source: SourceFacts) -> Version:
     if version.manifest.source == source:
         return version
     paths, version_id = version.paths, version.id
-    files.replace(paths.manifest(version_id), replace(version.manifest, source=source).to_json(), PUBLIC_MODE)
+    files.replace_file(paths.manifest(version_id), replace(version.manifest, source=source).to_json(), PUBLIC_MODE)
     return Version.load(paths, version_id)
 
 
@@ -119,7 +119,7 @@ def list_version_files(paths: ImagePaths, version_id: str) -> list[str]:
     ]
 
 
-def hard_link_to(path: str) -> LinkFunction:
+def make_hard_linker(path: str) -> LinkFunction:
     """Links the file at this path; if that is a symbolic link, the link itself."""
     return lambda new: os.link(path, new, follow_symlinks=False)
 
@@ -129,10 +129,10 @@ class BootFile:
     """A boot file that is written and flushed, but has no name yet."""
 
     facts: FileFacts
-    new: files.UnnamedFile
+    unnamed_file: files.UnnamedFile
 
     def link(self, path: str) -> None:
-        self.new.link(path, PUBLIC_MODE)
+        self.unnamed_file.link(path, PUBLIC_MODE)
 
 
 @contextmanager
@@ -154,7 +154,7 @@ def stage_boot_files(paths: ImagePaths, contents: Mapping[str, Content]) -> Iter
 def link_boot_files(new: Mapping[str, BootFile], current: Version | None) -> dict[str, LinkFunction]:
     """How to link the files into a version; files that are the same in the current version are shared with it."""
     return {
-        name: hard_link_to(current.file(name))
+        name: make_hard_linker(current.file(name))
         if current and read_facts_if_present(current.file(name)) == file.facts
         else file.link
         for name, file in new.items()
@@ -166,7 +166,7 @@ def list_facts(new: Mapping[str, BootFile]) -> dict[str, FileFacts]:
 
 
 def _copy_boot_file(stack: ExitStack, paths: ImagePaths, name: str, content: Content) -> BootFile:
-    new = stack.enter_context(files.create_unnamed(paths.boot))
+    new = stack.enter_context(files.create_unnamed_file(paths.boot))
     digest = hashlib.sha256()
     size = 0
     with content.open() as stream:

@@ -14,13 +14,13 @@ from ltsp.publish.paths import ImagePaths
 from ltsp.publish.version import is_version_id
 from ltsp.tree.name import printable
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_FORBIDDEN = {errno.EACCES, errno.EPERM}
-_ELSEWHERE = "choose other directories with ltsp --base-dir and --tftp-dir"
+_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
+_PERMISSION_ERRNOS = {errno.EACCES, errno.EPERM}
+_OTHER_DIRECTORIES_HINT = "choose other directories with ltsp --base-dir and --tftp-dir"
 
-_NEXT_TO_NOTHING = 1 << 20
+_NEGLIGIBLE_SPACE = 1 << 20
 """Bytes; if more are free, something else is full, such as a quota."""
-_WITH_OLD_ONES = 2
+_MIN_VERSIONS_TO_PRUNE = 2
 """With this many versions, one can be removed; the current one stays."""
 
 _COMMAND_WIDTH = 60
@@ -28,31 +28,36 @@ _COMMAND_WIDTH = 60
 
 
 @contextmanager
-def translate_os_errors(doing: str, what: ImagePaths | str, place: str = "", *, outcome: str = "") -> Iterator[None]:
+def translate_os_errors(
+    action: str, subject: ImagePaths | str, location: str = "", *, outcome: str = ""
+) -> Iterator[None]:
     """Turn an OSError into an LtspError: `cannot publish lab: Input/output error: /srv/ltsp/images`.
 
-    `what` is an image, or the name of something else; `place` is the path to report if the error has none (for an
+    `subject` is an image, or the name of something else; `location` is the path to report if the error has none (for an
     image, the directory of images); `outcome` says what the state is now.
     """
     try:
         yield
     except OSError as error:
-        where = place or (what.images if isinstance(what, ImagePaths) else "")
-        reason = "; ".join(filter(None, (_reason(error, where), outcome)))
-        raise LtspError(f"cannot {doing} {_name(what)}: {reason}", _remedy(error, what, where)) from error
+        where = location or (subject.images if isinstance(subject, ImagePaths) else "")
+        reason = "; ".join(filter(None, (_describe_error(error, where), outcome)))
+        raise LtspError(
+            f"cannot {action} {_display_name(subject)}: {reason}", _suggest_remedy(error, subject, where)
+        ) from error
 
 
-def no_space(doing: str, paths: ImagePaths, directory: str, outcome: str) -> LtspError:
+def no_space_error(action: str, paths: ImagePaths, directory: str, outcome: str) -> LtspError:
     """The error for a disk whose remaining space is needed for other things."""
     return LtspError(
-        f"cannot {doing} {paths.name}: {_left(directory)}; {outcome}", f"free some space there{by_pruning(paths)}"
+        f"cannot {action} {paths.name}: {_describe_shortage(directory)}; {outcome}",
+        f"free some space there{suggest_pruning(paths)}",
     )
 
 
 def unfinished_error(paths: ImagePaths, version: str, error: OSError | LtspError) -> FollowUpFailed:
     """The error for a switch whose pointer has moved, but which could not be finished."""
-    reason = error.message if isinstance(error, LtspError) else _reason(error, paths.images)
-    hint = error.hint if isinstance(error, LtspError) else _remedy(error, paths, paths.images)
+    reason = error.message if isinstance(error, LtspError) else _describe_error(error, paths.images)
+    hint = error.hint if isinstance(error, LtspError) else _suggest_remedy(error, paths, paths.images)
     finish = f"ltsp versions {paths.name} --use={version}"
     return FollowUpFailed(
         f"cannot finish publishing {paths.name}: {reason}; new clients already boot version {version}",
@@ -64,19 +69,21 @@ def check_replaceable(name: str, paths: Iterable[str]) -> None:
     """Raises LtspError, with what to type, if one of these names can be neither replaced nor removed."""
     for path in paths:
         directory = os.path.dirname(path)
-        for place, reason in ((path, files.find_obstacle(path)), (directory, files.find_protection(directory))):
+        for location, reason in ((path, files.find_obstacle(path)), (directory, files.find_protection(directory))):
             if reason is not None:
-                shown = printable(place)
-                raise LtspError(f"cannot change {printable(name)}: {shown} is {reason.value}", _UNDO[reason] + shown)
+                shown = printable(location)
+                raise LtspError(
+                    f"cannot change {printable(name)}: {shown} is {reason.value}", _REMEDY_BY_OBSTACLE[reason] + shown
+                )
 
 
-_UNDO = {
+_REMEDY_BY_OBSTACLE = {
     files.Obstacle.DIRECTORY: "move away the directory ",
     files.Obstacle.MOUNT_POINT: "umount ",
     files.Obstacle.IMMUTABLE: "chattr -i ",
     files.Obstacle.APPEND_ONLY: "chattr -a ",
 }
-_PROTECTED = {files.Obstacle.IMMUTABLE, files.Obstacle.APPEND_ONLY}
+_ATTRIBUTE_OBSTACLES = {files.Obstacle.IMMUTABLE, files.Obstacle.APPEND_ONLY}
 
 
 def describe_user(user: FileUser) -> str:
@@ -89,51 +96,54 @@ def describe_user(user: FileUser) -> str:
     return f"{command} (process {user.pid})"
 
 
-def by_pruning(what: ImagePaths | str) -> str:
+def suggest_pruning(subject: ImagePaths | str) -> str:
     """How to free space by removing old versions, to be appended to a hint; empty if there are none to remove."""
-    if not isinstance(what, ImagePaths) or sum(map(is_version_id, files.list_names(what.versions))) < _WITH_OLD_ONES:
+    if (
+        not isinstance(subject, ImagePaths)
+        or sum(map(is_version_id, files.list_names(subject.versions))) < _MIN_VERSIONS_TO_PRUNE
+    ):
         return ""
-    return f", for example with: ltsp versions {what.name} --prune --keep=1"
+    return f", for example with: ltsp versions {subject.name} --prune --keep=1"
 
 
-def _name(what: ImagePaths | str) -> str:
-    return what.name if isinstance(what, ImagePaths) else printable(what)
+def _display_name(subject: ImagePaths | str) -> str:
+    return subject.name if isinstance(subject, ImagePaths) else printable(subject)
 
 
-def _path(error: OSError, place: str) -> str:
-    return os.fsdecode(error.filename) if error.filename else place
+def _error_path(error: OSError, location: str) -> str:
+    return os.fsdecode(error.filename) if error.filename else location
 
 
-def _reason(error: OSError, place: str) -> str:
-    path = _path(error, place)
-    if error.errno == errno.ENOSPC and path and (files.free_bytes(path) < _NEXT_TO_NOTHING or _no_inodes(path)):
-        return _left(path)
+def _describe_error(error: OSError, location: str) -> str:
+    path = _error_path(error, location)
+    if error.errno == errno.ENOSPC and path and (files.free_bytes(path) < _NEGLIGIBLE_SPACE or _is_out_of_inodes(path)):
+        return _describe_shortage(path)
     return (error.strerror or str(error)) + (f": {printable(path)}" if path else "")
 
 
-def _left(path: str) -> str:
+def _describe_shortage(path: str) -> str:
     """What a disk is short of. File systems such as ext4 have a fixed number of inodes, one for each file."""
-    where, free = printable(files.existing_directory(path)), files.free_bytes(path)
-    if _no_inodes(path):
+    where, free = printable(files.nearest_existing_directory(path)), files.free_bytes(path)
+    if _is_out_of_inodes(path):
         return f"no inodes left in {where} ({free >> 20} MiB are free)"
     return f"not enough space in {where}: {f'{free >> 20} MiB' if free >> 20 else f'{free >> 10} KiB'} left"
 
 
-def _no_inodes(path: str) -> bool:
+def _is_out_of_inodes(path: str) -> bool:
     return files.free_inodes(path) == 0
 
 
-def _remedy(error: OSError, what: ImagePaths | str, place: str) -> str:
-    path = _path(error, place)
-    if error.errno == errno.ENOSPC and path and _no_inodes(path):
-        where = printable(files.existing_directory(path))
-        return f"remove files there (df -i {where} counts inodes){by_pruning(what)}"
-    if error.errno in _FULL:
-        return f"free some space there{by_pruning(what)}"
-    if error.filename and (in_the_way := files.find_obstacle(path)) in _PROTECTED:
-        return _UNDO[in_the_way] + printable(path)
-    if error.errno in _FORBIDDEN:
-        return f"run as root, or {_ELSEWHERE}"
+def _suggest_remedy(error: OSError, subject: ImagePaths | str, location: str) -> str:
+    path = _error_path(error, location)
+    if error.errno == errno.ENOSPC and path and _is_out_of_inodes(path):
+        where = printable(files.nearest_existing_directory(path))
+        return f"remove files there (df -i {where} counts inodes){suggest_pruning(subject)}"
+    if error.errno in _FULL_ERRNOS:
+        return f"free some space there{suggest_pruning(subject)}"
+    if error.filename and (obstacle := files.find_obstacle(path)) in _ATTRIBUTE_OBSTACLES:
+        return _REMEDY_BY_OBSTACLE[obstacle] + printable(path)
+    if error.errno in _PERMISSION_ERRNOS:
+        return f"run as root, or {_OTHER_DIRECTORIES_HINT}"
     if error.errno == errno.EROFS:
-        return f"remount it read-write, or {_ELSEWHERE}"
+        return f"remount it read-write, or {_OTHER_DIRECTORIES_HINT}"
     return ""

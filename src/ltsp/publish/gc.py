@@ -57,29 +57,29 @@ class RemovedVersion:
 
 
 def collect_garbage(
-    paths: ImagePaths, keep: Retention, *, dropped: str | None = None, keep_before: bool = True
+    paths: ImagePaths, retention: Retention, *, dropped: str | None = None, keep_previous: bool = True
 ) -> tuple[RemovedVersion, ...]:
     """Remove the versions that no rule keeps, and return them with the reasons."""
     now = states.read_state(paths)
-    doomed = find_collectable(
+    removable = find_removable_versions(
         now.versions,
-        keep,
-        current=now.current_versions,
-        before=now.pointer.before if now.pointer and keep_before else None,
+        retention,
+        current=now.current_ids,
+        previous=now.pointer.previous if now.pointer and keep_previous else None,
         waiting=now.waiting.id if now.waiting else None,
         in_use=find_users(now),
         now=time.time(),
-        disk=files.disk_bytes(paths.images),
+        disk_size=files.file_system_size(paths.images),
         dropped=dropped,
     )
-    _remove_versions(paths, [each.id for each in doomed])
-    return tuple(doomed)
+    _remove_versions(paths, [each.id for each in removable])
+    return tuple(removable)
 
 
 def collect_staged(paths: ImagePaths) -> None:
     """Remove all staged versions except the newest, pinned ones and those in use."""
     now = states.read_state(paths)
-    staged = [each for each in now.versions if each.staged and each.id not in now.current_versions]
+    staged = [each for each in now.versions if each.staged and each.id not in now.current_ids]
     users = find_users(now) if len(staged) > 1 else {}
     _remove_versions(paths, [each.id for each in staged[:-1] if not each.pinned and each.id not in users])
 
@@ -91,7 +91,7 @@ def remove_unused_version(paths: ImagePaths, version_id: str) -> None:
     """
     now = states.read_state(paths)
     name = paths.name
-    if version_id in now.current_versions:
+    if version_id in now.current_ids:
         raise LtspError(
             f"version {version_id} of {name} is current", f"switch to another first: ltsp versions {name} --use=VERSION"
         )
@@ -103,44 +103,44 @@ def remove_unused_version(paths: ImagePaths, version_id: str) -> None:
                 f"unpin it first: ltsp versions {name} --unpin={version_id}",
             )
         user = find_users(now).get(version_id)
-        if user and not _shares_image(now, version):
+        if user and not _has_shared_image(now, version):
             raise LtspError(
                 f"version {version_id} of {name} is in use by {describe_user(user)}", "stop that process first"
             )
     _remove_with_old_link(paths, version_id)
 
 
-def find_collectable(
+def find_removable_versions(
     versions: Sequence[Version],
-    keep: Retention,
+    retention: Retention,
     *,
     current: Collection[str],
-    before: str | None,
+    previous: str | None,
     waiting: str | None = None,
     in_use: Collection[str],
     now: float,
-    disk: int,
+    disk_size: int,
     dropped: str | None = None,
 ) -> list[RemovedVersion]:
     """The versions that no rule keeps, oldest first. Pure: the versions in use and the time are arguments.
 
-    `current`, `before`, `waiting` and `in_use` name versions; `now` is in seconds since 1970; `disk` is
+    `current`, `previous`, `waiting` and `in_use` name versions; `now` is in seconds since 1970; `disk_size` is
     the size in bytes of the file system that holds the images. `waiting` is staged, and a person may still choose it.
     Other staged versions, which no client ever ran, and `dropped` are not wanted any more: neither their age nor their
     rank keeps them.
     """
-    chosen = {*current, before, waiting}
+    chosen = {*current, previous, waiting}
     wanted = [each for each in versions if each.id != dropped and (each.id in chosen or not each.staged)]
-    wanted.sort(key=lambda each: (each.id in current, each.id == before, not each.staged, each.id), reverse=True)
-    newest = list(dict.fromkeys(each.image_id for each in wanted if each.image_id))[: keep.versions]
+    wanted.sort(key=lambda each: (each.id in current, each.id == previous, not each.staged, each.id), reverse=True)
+    newest = list(dict.fromkeys(each.image_id for each in wanted if each.image_id))[: retention.versions]
     kept = {each.id for each in wanted if each.image_id in newest} | {
         each.id
         for each in versions
         if each.id in chosen or each.id in in_use or each.pinned or each.manifest.origin is Origin.FOREIGN
     }
-    young = [each for each in wanted if each.id not in kept and now - each.last_current < keep.days * _DAY]
+    young = [each for each in wanted if each.id not in kept and now - each.last_current < retention.days * _DAY]
     images = {None, *(each.image_id for each in versions if each.id in kept)}
-    excess = _find_excess(young, images, int(disk * keep.share / 100))
+    excess = _find_excess(young, images, int(disk_size * retention.share / 100))
     kept |= {each.id for each in young} - excess
     reasons = dict.fromkeys((each.id for each in wanted), RemovalReason.AGE) | dict.fromkeys(
         excess, RemovalReason.SHARE
@@ -188,12 +188,12 @@ def _remove_with_old_link(paths: ImagePaths, version_id: str) -> None:
     """Remove a version, and NAME.img.old if it is the last name of the version's image."""
     now = states.read_state(paths)
     version = now.find_version(version_id)
-    if version and now.old and version.is_image_of(now.old) and not _shares_image(now, version):
+    if version and now.old and version.is_image_of(now.old) and not _has_shared_image(now, version):
         os.unlink(paths.old)
         files.sync_directory(paths.images)
     remove_version(paths, version_id)
 
 
-def _shares_image(state: ImageState, version: Version) -> bool:
+def _has_shared_image(state: ImageState, version: Version) -> bool:
     """Whether another version holds the same image."""
     return any(each.is_image_of(version) for each in state.versions if each.id != version.id)

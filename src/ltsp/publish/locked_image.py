@@ -38,7 +38,7 @@ from ltsp.publish.version import Version
 from ltsp.tree.name import printable
 
 _PARENT_MODE = 0o755
-_TRIES = 100
+_MAX_ATTEMPTS = 100
 
 
 @contextmanager
@@ -50,9 +50,9 @@ def lock_image(paths: ImagePaths, wait: float) -> Iterator[LockedImage]:
     Raises LockHeld, which names the holder.
     """
     name = paths.name
-    missing = [directory for directory in paths.shared if not os.path.isdir(directory)]
+    missing = [directory for directory in paths.shared_directories if not os.path.isdir(directory)]
     with ExitStack() as stack:
-        stack.callback(_remove_unused, paths, missing)
+        stack.callback(_remove_unused_directories, paths, missing)
         with translate_os_errors("change", paths):
             _check_directory(paths.base_dir, "base", name)
             _check_directory(paths.tftp_dir, "tftp", name)
@@ -91,30 +91,28 @@ class LockedImage:
         return open_staged_image(self.paths, image_bytes, boot_bytes)
 
     def publish_kernel(
-        self, contents: VersionContents, *, of: Version | None = None, keep: Retention = DEFAULT_RETENTION
+        self, contents: VersionContents, *, of: Version | None = None, retention: Retention = DEFAULT_RETENTION
     ) -> PublishedVersion | Unchanged:
         """Publish a version with these boot files and the image of version `of`, by default the one that NAME.img is.
 
         If ltsp did not make NAME.img, or the clients' root is a chroot, the version has no image of its own.
         """
         with translate_os_errors("publish the kernel of", self.paths), prepare_kernel(self.paths, contents, of) as new:
-            return new if isinstance(new, Unchanged) else publish_version(new, SwitchOptions(keep))
+            return new if isinstance(new, Unchanged) else publish_version(new, SwitchOptions(retention))
 
-    def publish_kernel_later(
-        self, contents: VersionContents, *, of: Version | None = None
-    ) -> StagedVersion | Unchanged:
+    def stage_kernel(self, contents: VersionContents, *, of: Version | None = None) -> StagedVersion | Unchanged:
         """Like `publish_kernel`, but the version waits for `publish_staged`."""
         with translate_os_errors("stage the kernel of", self.paths), prepare_kernel(self.paths, contents, of) as new:
             return new if isinstance(new, Unchanged) else stage_version(new)
 
     def publish_staged(
-        self, staged: StagedVersion, *, backup: bool = True, keep: Retention = DEFAULT_RETENTION
+        self, staged: StagedVersion, *, backup: bool = True, retention: Retention = DEFAULT_RETENTION
     ) -> PublishedVersion:
         """Make a staged version the current one. `backup`: whether NAME.img.old keeps the replaced image."""
         with translate_os_errors("publish", self.paths):
-            return activate_version(staged.version, SwitchOptions(keep, backup and not staged.replaces_damaged))
+            return activate_version(staged.version, SwitchOptions(retention, backup and not staged.replaces_damaged))
 
-    def before(self) -> Version:
+    def previous(self) -> Version:
         """The version that a revert leads to; a NAME.img.old that ltsp did not make becomes a version.
 
         That one has no kernel yet: the caller extracts one from its image, `publish_kernel(…, of=before)`.
@@ -124,7 +122,7 @@ class LockedImage:
         with translate_os_errors("find the previous version of", self.paths):
             now = self.state()
             target = adopt_foreign_image(now, now.old) if isinstance(now.old, ForeignImage) else now.old
-            target = target or now.before
+            target = target or now.previous
             if target is None or (now.current == target and target.is_image_of(now.image)):
                 raise LtspError(
                     f"{self.paths.name} has no previous version to revert to",
@@ -132,11 +130,11 @@ class LockedImage:
                 )
             return target
 
-    def revert(self, keep: Retention = DEFAULT_RETENTION) -> PublishedVersion | Unchanged:
+    def revert(self, retention: Retention = DEFAULT_RETENTION) -> PublishedVersion | Unchanged:
         """Exchange the current and the previous version; a second revert undoes the first."""
-        return self.use(self.before().id, keep)
+        return self.use(self.previous().id, retention)
 
-    def use(self, version: str, keep: Retention = DEFAULT_RETENTION) -> PublishedVersion | Unchanged:
+    def use(self, version: str, retention: Retention = DEFAULT_RETENTION) -> PublishedVersion | Unchanged:
         """Make any version the current one.
 
         Raises LtspError if that has no kernel and the current one has.
@@ -159,13 +157,13 @@ class LockedImage:
                 )
             if now.current == target and (target.image_id is None or target.is_image_of(now.image)):
                 return Unchanged(target)
-            return activate_version(target, SwitchOptions(keep))
+            return activate_version(target, SwitchOptions(retention))
 
     def pin(self, version: str) -> None:
         """Keep a version until it is unpinned."""
         with translate_os_errors("pin a version of", self.paths):
             if not self.state().require_version(version).pinned:
-                files.create(self.paths.pin(version), b"", PUBLIC_MODE)
+                files.create_file(self.paths.pin(version), b"", PUBLIC_MODE)
                 files.sync_directory(self.paths.version(version))
 
     def unpin(self, version: str) -> None:
@@ -182,7 +180,7 @@ class LockedImage:
     def prune(self, versions: int) -> tuple[str, ...]:
         """Remove all but the newest images regardless of age; pinned, used and foreign versions stay."""
         with translate_os_errors("remove versions of", self.paths):
-            gone = gc.collect_garbage(self.paths, Retention(versions, days=0), keep_before=versions > 1)
+            gone = gc.collect_garbage(self.paths, Retention(versions, days=0), keep_previous=versions > 1)
             return tuple(each.id for each in gone)
 
     def remove_all(self, *, force: bool = False) -> RemovedImage:
@@ -193,16 +191,16 @@ class LockedImage:
         with translate_os_errors("remove", self.paths):
             return removal.remove_image(self.paths, force=force)
 
-    def remove_deleted(self, keep: Retention = DEFAULT_RETENTION) -> tuple[RemovedVersion, ...]:
+    def remove_deleted_image(self, retention: Retention = DEFAULT_RETENTION) -> tuple[RemovedVersion, ...]:
         """If NAME.img was deleted by hand, withdraw the rest from clients too, and remove what no rule keeps."""
         with translate_os_errors("clean up", self.paths):
-            return removal.remove_deleted(self.paths, keep)
+            return removal.remove_deleted_image(self.paths, retention)
 
 
 def _lock_image(stack: ExitStack, paths: ImagePaths, wait: float) -> None:
     name = paths.name
     with translate_os_errors("lock", paths):
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             files.make_directories(paths.images, DIRECTORY_MODE)
             # In between, another run may remove the directory that it had created and does not need.
             with suppress(FileNotFoundError):
@@ -222,7 +220,7 @@ def _is_used(paths: ImagePaths) -> bool:
     return any(map(os.path.lexists, (paths.pointer, paths.image, paths.old)))
 
 
-def _remove_unused(paths: ImagePaths, directories: Sequence[str]) -> None:
+def _remove_unused_directories(paths: ImagePaths, directories: Sequence[str]) -> None:
     """Remove the shared directories that were created for this image, if nothing of it is left."""
     if not _is_used(paths):
         _remove_empty(directories)
@@ -255,7 +253,7 @@ def _check_directory(directory: str, which: str, name: str) -> None:
             f"cannot publish {name}: directory {printable(directory)} not found",
             f"create or mount it, or choose another one with ltsp --{which}-dir",
         )
-    for _ in range(_TRIES):
+    for _ in range(_MAX_ATTEMPTS):
         files.make_directories(directory.rstrip("/"), _PARENT_MODE)
         if os.access(directory, os.W_OK | os.X_OK):
             return

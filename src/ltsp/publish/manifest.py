@@ -50,7 +50,7 @@ class ImageFacts:
     """Hexadecimal; empty for a foreign file, which was never read."""
     codec: str
     """Empty for a foreign file."""
-    linked: bool = False
+    is_symlink: bool = False
     """A symbolic link, which may resolve only at NAME.img."""
 
 
@@ -99,7 +99,7 @@ class Manifest:
                 "size": self.image.size,
                 "sha256": self.image.sha256,
                 "codec": self.image.codec,
-                "linked": self.image.linked,
+                "linked": self.image.is_symlink,
             },
             "kernel": self.kernel
             and {

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from os.path import dirname, join
 
 KERNEL = "vmlinuz"
-INITRD = "initrd.img"
+DISTRO_INITRD = "initrd.img"
 """The initrd that the image's distribution built."""
-CLIENT = "client.img"
+CLIENT_INITRD = "client.img"
 """The client's initrd, built by ltsp from the image's kernel modules."""
-NBD = "nbd.img"
+NBD_INITRD = "nbd.img"
 """An additional initrd for clients that boot by NBD."""
 
 DIRECTORY_MODE = 0o711
@@ -49,7 +49,7 @@ class ImagePaths:
         return join(self.images, f"{self.name}.img.old")
 
     @property
-    def shared(self) -> tuple[str, ...]:
+    def shared_directories(self) -> tuple[str, ...]:
         """The directories that all images share, each after its parent."""
         versions, boot = dirname(self.versions), dirname(self.boot)
         return self.base_dir.rstrip("/"), self.images, versions, self.tftp_dir.rstrip("/"), boot
@@ -93,4 +93,4 @@ class ImagePaths:
     @property
     def links(self) -> tuple[str, str]:
         """Kernel and initrd of the current version, under the names that older menus use."""
-        return join(self.boot, KERNEL), join(self.boot, INITRD)
+        return join(self.boot, KERNEL), join(self.boot, DISTRO_INITRD)

@@ -12,17 +12,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ltsp.publish.paths import CLIENT, INITRD, KERNEL, NBD, is_initrd
+from ltsp.publish.paths import CLIENT_INITRD, DISTRO_INITRD, KERNEL, NBD_INITRD, is_initrd
 from ltsp.publish.version import is_version_id
 from ltsp.settings.naming import ADD_ON
 
 FOREIGN = "foreign"
 """In place of a version: a NAME.img.old that ltsp did not make."""
-_NONE = "none"
-_IMAGES = "images/"
+_NO_CHARACTERS = "none"
+_IMAGES_PREFIX = "images/"
 """The directory below BASE_DIR that is served by NFS and HTTP."""
 
-_WORD = re.compile(r"[A-Za-z0-9._+/-]+")
+_UNQUOTED_WORD = re.compile(r"[A-Za-z0-9._+/-]+")
 _FIRST_COMMENT = re.compile(r"# ltsp: (\S+) is version (\S+), before it (\S+)\n")
 
 
@@ -30,7 +30,7 @@ _FIRST_COMMENT = re.compile(r"# ltsp: (\S+) is version (\S+), before it (\S+)\n"
 class Pointer:
     name: str
     version: str
-    before: str | None
+    previous: str | None
     """The version that NAME.img.old names, FOREIGN, or None."""
     image: str = ""
     """Relative to BASE_DIR; empty if the clients' root is not an image."""
@@ -39,7 +39,7 @@ class Pointer:
     sha256: str = ""
     """Of the image; empty if another file may take the image's name."""
 
-    def text(self) -> str:
+    def to_script(self) -> str:
         """The script. Kernel, initrds and `image` are named relative to it; the image is fetched by HTTP.
 
         A version with the client's initrd needs the settings of the menu, see `ltsp.boot.menu`; one with only its
@@ -50,7 +50,7 @@ class Pointer:
             "#!ipxe",
             (
                 f"# ltsp: {_check_word(self.name)} is version {_check_word(self.version)}, "
-                f"before it {_check_word(self.before or _NONE)}"
+                f"before it {_check_word(self.previous or _NO_CHARACTERS)}"
             ),
             "# ltsp replaces this file: do not edit it",
         ]
@@ -58,21 +58,21 @@ class Pointer:
             lines.append(f"set image ../../{_check_word(self.image)}")
         if KERNEL not in self.files:
             lines += [f"echo {self.name} has no kernel: run ltsp kernel {self.name} on the server", "exit 1"]
-        elif CLIENT in self.files:
+        elif CLIENT_INITRD in self.files:
             lines += self._boot_by_client_initrd()
         else:
             lines += self._boot_by_distro_initrd()
         return "\n".join(lines) + "\n"
 
     def _boot_by_distro_initrd(self) -> Iterator[str]:
-        initrds = sorted(filter(is_initrd, self.files), key=lambda name: (name != INITRD, name))
+        initrds = sorted(filter(is_initrd, self.files), key=lambda name: (name != DISTRO_INITRD, name))
         words = [f"initrd={_check_word(name)}" for name in initrds]
         if self.image:
             words.append(f"ltsp.image={self.image}")
         yield "goto start"
         yield from self._missing_version_block()
         yield ":start"
-        yield f"kernel {self._kernel} {' '.join(words)} ${{ltsp-arguments}} || goto gone"
+        yield f"kernel {self._kernel_path} {' '.join(words)} ${{ltsp-arguments}} || goto gone"
         yield from (f"initrd {self.version}/{name} || goto gone" for name in initrds)
         yield "boot"
 
@@ -89,22 +89,22 @@ class Pointer:
                 "Images are not served by TFTP: ltsp http serves them by HTTP.",
             )
         yield ":start"
-        yield from self._arguments()
-        yield f"set first {CLIENT}"
+        yield from self._set_arguments()
+        yield f"set first {CLIENT_INITRD}"
         yield "set rdinit rdinit=/ltsp/init"
-        if INITRD in self.files:
+        if DISTRO_INITRD in self.files:
             # initrd.img includes the client's initrd.
-            yield f"iseq ${{ltsp-initrd}} distro && set first {INITRD} ||"
+            yield f"iseq ${{ltsp-initrd}} distro && set first {DISTRO_INITRD} ||"
             yield "iseq ${ltsp-initrd} distro && clear rdinit ||"
         yield f"set initrds initrd=${{first}} initrd={ADD_ON}"
-        if NBD in self.files:
-            words = f"initrd=${{first}} initrd={NBD} initrd={ADD_ON}"
+        if NBD_INITRD in self.files:
+            words = f"initrd=${{first}} initrd={NBD_INITRD} initrd={ADD_ON}"
             yield f"iseq ${{ltsp-transport}} nbd && set initrds {words} ||"
-        yield f"kernel {self._kernel} ${{rdinit}} ${{initrds}} ${{arguments}} || goto gone"
+        yield f"kernel {self._kernel_path} ${{rdinit}} ${{initrds}} ${{arguments}} || goto gone"
         yield f"initrd {self.version}/${{first}} || goto gone"
-        if NBD in self.files:
+        if NBD_INITRD in self.files:
             yield "iseq ${ltsp-transport} nbd || goto add-on"
-            yield f"initrd {self.version}/{NBD} || goto gone"
+            yield f"initrd {self.version}/{NBD_INITRD} || goto gone"
             yield ":add-on"
         yield f"initrd ../{ADD_ON} || goto no-add-on"
         if self.image:
@@ -113,12 +113,12 @@ class Pointer:
             yield "initrd ${image} /image.img || goto no-image"
         yield "boot"
 
-    def _arguments(self) -> Iterator[str]:
+    def _set_arguments(self) -> Iterator[str]:
         """The kernel's arguments apart from its initrds, as the settings `url`, `sum` and `arguments`."""
         yield "isset ${ltsp-server} || set ltsp-server ${next-server} ||"
         yield "clear url ||"
         if self.image:
-            path = _check_word(self.image.removeprefix(_IMAGES))
+            path = _check_word(self.image.removeprefix(_IMAGES_PREFIX))
             yield f"isset ${{ltsp-root}} && set url ${{ltsp-root}}{path} ||"
         yield "isset ${ltsp-url} && set url ${ltsp-url} ||"
         yield "isset ${url} || goto no-root"
@@ -141,7 +141,7 @@ class Pointer:
         )
 
     @property
-    def _kernel(self) -> str:
+    def _kernel_path(self) -> str:
         return f"{self.version}/{KERNEL}"
 
     @classmethod
@@ -150,7 +150,7 @@ class Pointer:
         match = _FIRST_COMMENT.search(text)
         if match is None or not is_version_id(match[2]):
             return None
-        return cls(match[1], match[2], None if match[3] == _NONE else match[3])
+        return cls(match[1], match[2], None if match[3] == _NO_CHARACTERS else match[3])
 
 
 def _failure_block(label: str, *lines: str) -> Iterator[str]:
@@ -161,5 +161,5 @@ def _failure_block(label: str, *lines: str) -> Iterator[str]:
 
 
 def _check_word(text: str) -> str:
-    assert _WORD.fullmatch(text), text
+    assert _UNQUOTED_WORD.fullmatch(text), text
     return text

@@ -11,7 +11,7 @@ from os.path import join, normpath, relpath
 from ltsp.host import files
 from ltsp.publish.paths import DIRECTORY_MODE, ImagePaths
 
-FIRMWARE = "firmware/"
+FIRMWARE_PREFIX = "firmware/"
 """The directory of a version that the links point to."""
 
 
@@ -19,7 +19,7 @@ FIRMWARE = "firmware/"
 class LinkedBootFiles:
     links: tuple[str, ...]
     """Paths below TFTP_DIR that are now links to the boot files."""
-    in_the_way: tuple[str, ...]
+    foreign_paths: tuple[str, ...]
     """Paths below TFTP_DIR that hold a file not made by ltsp, which was left alone."""
 
 
@@ -28,21 +28,21 @@ def replace_links(base_dir: str, tftp_dir: str, wanted: Mapping[str, str]) -> Li
     others = [path for path, _ in find_links(base_dir, tftp_dir) if relpath(path, tftp_dir) not in wanted]
     remove_links(tftp_dir, others)
     linked: list[str] = []
-    in_the_way: list[str] = []
+    foreign_paths: list[str] = []
     for path, target in sorted(wanted.items()):
         link = join(tftp_dir, path)
-        if os.path.lexists(link) and not image_of_link(base_dir, tftp_dir, link):
-            in_the_way.append(path)
+        if os.path.lexists(link) and not find_image_of_link(base_dir, tftp_dir, link):
+            foreign_paths.append(path)
             continue
         files.make_directories(os.path.dirname(link), DIRECTORY_MODE)
         files.replace_by_symlink(link, target)
         linked.append(path)
     for directory in sorted({os.path.dirname(join(tftp_dir, path)) for path in linked}):
         files.sync_directory(directory)
-    return LinkedBootFiles(tuple(linked), tuple(in_the_way))
+    return LinkedBootFiles(tuple(linked), tuple(foreign_paths))
 
 
-def image_of_link(base_dir: str, tftp_dir: str, link: str) -> str:
+def find_image_of_link(base_dir: str, tftp_dir: str, link: str) -> str:
     """The image whose boot files a link made by ltsp points to; empty for other links.
 
     Such a link points below BASE_DIR/NAME/boot, or to the firmware of the current version.
@@ -55,7 +55,11 @@ def image_of_link(base_dir: str, tftp_dir: str, link: str) -> str:
         parts = relpath(target, base_dir).split("/")
         return parts[0] if len(parts) > 2 and parts[0] != ".." and parts[1] == "boot" else ""
     parts = relpath(normpath(join(os.path.dirname(link), target)), tftp_dir).split("/")
-    return parts[1] if len(parts) > 4 and [parts[0], *parts[2:4]] == ["ltsp", "current", FIRMWARE.rstrip("/")] else ""
+    return (
+        parts[1]
+        if len(parts) > 4 and [parts[0], *parts[2:4]] == ["ltsp", "current", FIRMWARE_PREFIX.rstrip("/")]
+        else ""
+    )
 
 
 def find_links(base_dir: str, tftp_dir: str) -> Iterator[tuple[str, str]]:
@@ -64,7 +68,7 @@ def find_links(base_dir: str, tftp_dir: str) -> Iterator[tuple[str, str]]:
         if directory == tftp_dir and "ltsp" in directories:
             directories.remove("ltsp")
         for path in (join(directory, name) for name in names):
-            if image := image_of_link(base_dir, tftp_dir, path):
+            if image := find_image_of_link(base_dir, tftp_dir, path):
                 yield path, image
 
 

@@ -54,7 +54,7 @@ def remove_image(paths: ImagePaths, *, force: bool) -> RemovedImage:
         paths.name, (*names, *(path for each in versions for path in list_version_files(paths, each)))
     )
     freed = _count_image_bytes(now)
-    _withdraw(paths)
+    _withdraw_from_clients(paths)
     for path in (paths.image, paths.old):
         _unlink(path)
     if os.path.isdir(paths.images):
@@ -64,7 +64,7 @@ def remove_image(paths: ImagePaths, *, force: bool) -> RemovedImage:
     return RemovedImage(versions, freed)
 
 
-def remove_deleted(paths: ImagePaths, keep: Retention) -> tuple[RemovedVersion, ...]:
+def remove_deleted_image(paths: ImagePaths, retention: Retention) -> tuple[RemovedVersion, ...]:
     """If somebody deleted NAME.img by hand, withdraw the rest from clients too, and remove versions by retention.
 
     Its versions stay for as many days as any that is replaced now, since clients may still run on them; pinned, used
@@ -75,11 +75,11 @@ def remove_deleted(paths: ImagePaths, keep: Retention) -> tuple[RemovedVersion, 
         return ()
     if now.current is not None:
         os.utime(paths.manifest(now.current.id))
-        _withdraw(paths)
-    return collect_garbage(paths, Retention(0, keep.days, keep.share))
+        _withdraw_from_clients(paths)
+    return collect_garbage(paths, Retention(0, retention.days, retention.share))
 
 
-def _withdraw(paths: ImagePaths) -> None:
+def _withdraw_from_clients(paths: ImagePaths) -> None:
     """Remove, durably, everything that boots the image; its versions stay."""
     _unlink(paths.pointer)
     if os.path.isdir(paths.boot):
@@ -110,10 +110,10 @@ def _find_objections(now: ImageState) -> Iterator[str]:
 
 def _count_image_bytes(now: ImageState) -> int:
     """Bytes of all images including foreign ones, each counted once."""
-    sizes = {each.image_id: files.size(each.image) or 0 for each in now.versions if each.image_id}
+    sizes = {each.image_id: files.file_size(each.image) or 0 for each in now.versions if each.image_id}
     for path, entry in ((now.paths.image, now.image), (now.paths.old, now.old)):
         if isinstance(entry, ForeignImage) and (identity := files.file_id(path)):
-            sizes[identity] = files.size(path) or 0
+            sizes[identity] = files.file_size(path) or 0
     return sum(sizes.values())
 
 

@@ -14,7 +14,14 @@ from typing import TypeVar
 from ltsp.errors import LtspError
 from ltsp.host import files
 from ltsp.publish import disk_errors
-from ltsp.publish.assembly import NewVersion, hard_link_to, link_boot_files, list_facts, record_source, stage_boot_files
+from ltsp.publish.assembly import (
+    NewVersion,
+    link_boot_files,
+    list_facts,
+    make_hard_linker,
+    record_source,
+    stage_boot_files,
+)
 from ltsp.publish.disk_errors import translate_os_errors
 from ltsp.publish.gc import DEFAULT_RETENTION, Retention, collect_staged
 from ltsp.publish.manifest import FileFacts, ImageFacts, KernelFacts, Manifest, Origin, SourceFacts
@@ -25,9 +32,9 @@ from ltsp.publish.version import Version, compute_sha256
 from ltsp.tree.content import Content
 from ltsp.tree.name import printable
 
-_INODES = 16
+_INODES_PER_VERSION = 16
 """Inodes of a version: directories, image, manifest, kernel, initrds, pointer, links."""
-_DIGITS_OF_NO_IMAGE = "0" * 8
+_DIGITS_WITHOUT_IMAGE = "0" * 8
 
 _T = TypeVar("_T")
 
@@ -108,7 +115,7 @@ class StagedImage:
         contents: VersionContents,
         *,
         backup: bool = True,
-        keep: Retention = DEFAULT_RETENTION,
+        retention: Retention = DEFAULT_RETENTION,
         mode: int = PUBLIC_MODE,
         group: int | None = None,
     ) -> PublishedVersion | Unchanged:
@@ -119,9 +126,9 @@ class StagedImage:
         Raises LtspError if writing fails; the previous version is then untouched and still current.
         """
         with translate_os_errors("publish", self.paths), self._prepare(contents, mode, group) as new:
-            return new if isinstance(new, Unchanged) else publish_version(new, SwitchOptions(keep, backup))
+            return new if isinstance(new, Unchanged) else publish_version(new, SwitchOptions(retention, backup))
 
-    def publish_later(
+    def stage_version(
         self, contents: VersionContents, *, mode: int = PUBLIC_MODE, group: int | None = None
     ) -> StagedVersion | Unchanged:
         """Store it durably as a version that waits for `LockedImage.publish_staged`; clients boot the same as before.
@@ -148,16 +155,16 @@ class StagedImage:
                 yield Unchanged(record_source(current, contents.source))
                 return
             manifest = contents.make_manifest(paths.name, Origin.BUILT, image, boot_facts)
-            twin = _find_waiting_twin(now, manifest)
-            if twin:
-                _set_access(twin.image, mode, group)
+            duplicate = _find_waiting_twin(now, manifest)
+            if duplicate:
+                _set_access(duplicate.image, mode, group)
             yield NewVersion(
                 paths,
                 manifest,
                 image.sha256,
                 lambda path: self._new.link(path, mode, group),
                 link_boot_files(boot_files, current),
-                twin,
+                duplicate,
                 replaces_damaged=same,
             )
 
@@ -190,7 +197,7 @@ def open_staged_image(paths: ImagePaths, image_bytes: int, boot_bytes: int) -> I
         with translate_os_errors("prepare a version of", paths):
             files.make_directories(paths.versions, DIRECTORY_MODE)
             _check_space(paths, image_bytes, boot_bytes)
-            new = stack.enter_context(files.create_unnamed(paths.versions))
+            new = stack.enter_context(files.create_unnamed_file(paths.versions))
             pool = stack.enter_context(ThreadPoolExecutor(2, "publish"))
         yield StagedImage(paths, new, pool)
 
@@ -224,22 +231,22 @@ def prepare_kernel(
             # The image belongs to the other version, so the facts about it are that version's too.
             old = shared.manifest
             manifest = replace(manifest, source=old.source, packages=old.packages, setuid=old.setuid)
-        twin = _find_waiting_twin(now, manifest)
+        duplicate = _find_waiting_twin(now, manifest)
         yield NewVersion(
             paths,
             manifest,
-            shared.id.rpartition("-")[2] if shared else _DIGITS_OF_NO_IMAGE,
-            hard_link_to(shared.image) if shared else None,
+            shared.id.rpartition("-")[2] if shared else _DIGITS_WITHOUT_IMAGE,
+            make_hard_linker(shared.image) if shared else None,
             link_boot_files(boot_files, current),
-            twin if twin and (shared is None or twin.is_image_of(shared)) else None,
+            duplicate if duplicate and (shared is None or duplicate.is_image_of(shared)) else None,
             replaces_damaged=same,
         )
 
 
 def stage_version(new: NewVersion) -> StagedVersion:
     """Assemble a waiting version, which replaces those that were waiting before; or take its twin."""
-    if new.twin:
-        version = record_source(new.twin, new.manifest.source)
+    if new.staged_duplicate:
+        version = record_source(new.staged_duplicate, new.manifest.source)
     else:
         version = new.assemble(staged=True)
         collect_staged(new.paths)
@@ -255,7 +262,7 @@ def _find_waiting_twin(now: ImageState, manifest: Manifest) -> Version | None:
 
 
 def _check_space(paths: ImagePaths, image_bytes: int, boot_bytes: int) -> None:
-    if files.on_same_disk(paths.versions, paths.boot):
+    if files.are_on_same_file_system(paths.versions, paths.boot):
         image_bytes += boot_bytes
     # The directories of the image itself are removed again if this is its first version.
     for directory, place, needed in (
@@ -263,19 +270,19 @@ def _check_space(paths: ImagePaths, image_bytes: int, boot_bytes: int) -> None:
         (paths.boot, paths.tftp_dir, boot_bytes),
     ):
         inodes = files.free_inodes(directory)
-        if inodes is not None and inodes < _INODES:
+        if inodes is not None and inodes < _INODES_PER_VERSION:
             where = printable(place)
             raise LtspError(
-                f"not enough inodes for {paths.name} in {where}: a version needs about {_INODES}, "
+                f"not enough inodes for {paths.name} in {where}: a version needs about {_INODES_PER_VERSION}, "
                 f"{inodes} are left",
-                f"remove files there (df -i {where} counts inodes){disk_errors.by_pruning(paths)}",
+                f"remove files there (df -i {where} counts inodes){disk_errors.suggest_pruning(paths)}",
             )
         free = files.free_bytes(directory)
         if free < needed:
             raise LtspError(
                 f"not enough space for {paths.name} in {printable(place)}: "
                 f"at least {needed >> 20} MiB needed, {free >> 20} MiB free",
-                f"free some space there{disk_errors.by_pruning(paths)}",
+                f"free some space there{disk_errors.suggest_pruning(paths)}",
             )
 
 

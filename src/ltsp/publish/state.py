@@ -23,7 +23,7 @@ class ForeignImage:
     """Bytes of the file that it points to; 0 for a dangling link."""
     mtime: float
     """Seconds since 1970."""
-    linked: bool
+    is_symlink: bool
     """A symbolic link."""
 
 
@@ -47,9 +47,9 @@ class ImageState:
         return self.find_version(self.pointer.version) if self.pointer else None
 
     @property
-    def before(self) -> Version | None:
+    def previous(self) -> Version | None:
         """The previous version, according to the pointer."""
-        return self.find_version(self.pointer.before) if self.pointer and self.pointer.before else None
+        return self.find_version(self.pointer.previous) if self.pointer and self.pointer.previous else None
 
     @property
     def waiting(self) -> Version | None:
@@ -59,7 +59,7 @@ class ImageState:
         return newest if newest and newest.staged and newest != self.current else None
 
     @property
-    def current_versions(self) -> set[str]:
+    def current_ids(self) -> set[str]:
         """The version that the menu boots, and the one that NAME.img is, if somebody changed that by hand."""
         versions = {self.pointer.version} if self.pointer else set()
         return versions | {self.image.id} if isinstance(self.image, Version) else versions
@@ -103,7 +103,7 @@ def read_state(paths: ImagePaths) -> ImageState:
         except FormatError:
             damaged.append(version_id)
     pointer = read_pointer(paths)
-    likely = [pointer.version, pointer.before] if pointer else [None, None]
+    likely = [pointer.version, pointer.previous] if pointer else [None, None]
     return ImageState(
         paths,
         tuple(versions),

@@ -33,7 +33,7 @@ class Store:
         found = {name.removesuffix(".old").removesuffix(".img") for name in exported if name.endswith((".img", ".old"))}
         found.update(files.list_names(join(self.base_dir, "images", ".versions")))
         found.update(files.list_names(join(self.tftp_dir, "ltsp")))
-        return sorted(name for name in found if not naming.fault(name) and self.state(name).exists)
+        return sorted(name for name in found if not naming.find_fault(name) and self.state(name).exists)
 
     def state(self, name: str) -> ImageState:
         """The state of an image, read without its lock."""

@@ -19,11 +19,11 @@ from os.path import basename, join
 from ltsp.errors import LtspError
 from ltsp.host import files
 from ltsp.publish import disk_errors, state
-from ltsp.publish.assembly import NewVersion, hard_link_to, record_source, remove_version
+from ltsp.publish.assembly import NewVersion, make_hard_linker, record_source, remove_version
 from ltsp.publish.disk_errors import unfinished_error
 from ltsp.publish.gc import RemovedVersion, Retention, collect_garbage
 from ltsp.publish.manifest import ImageFacts, KernelFacts, Manifest, Origin, SourceFacts
-from ltsp.publish.paths import DIRECTORY_MODE, INITRD, KERNEL, PUBLIC_MODE, ImagePaths
+from ltsp.publish.paths import DIRECTORY_MODE, DISTRO_INITRD, KERNEL, PUBLIC_MODE, ImagePaths
 from ltsp.publish.pointer import FOREIGN, Pointer
 from ltsp.publish.state import ForeignImage, ImageState
 from ltsp.publish.version import Version, is_version_id, read_file_facts
@@ -36,7 +36,7 @@ _UNLINKABLE = {errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP}
 class SwitchOptions:
     """What happens to other versions when one becomes current."""
 
-    keep: Retention
+    retention: Retention
     backup: bool = True
     """Whether NAME.img.old keeps the replaced version; if not, that version may be removed."""
 
@@ -48,7 +48,7 @@ class PublishedVersion:
     version: Version
     previous: Version | None
     """The version that was current before, for a report of changes."""
-    collected: tuple[RemovedVersion, ...] = ()
+    removed_versions: tuple[RemovedVersion, ...] = ()
     """Versions that retention removed."""
 
 
@@ -63,8 +63,8 @@ def publish_version(new: NewVersion, options: SwitchOptions) -> PublishedVersion
     """Assemble a version, or take its twin, and switch to it; if that fails before the switch, nothing new stays."""
     paths = new.paths
     options = replace(options, backup=options.backup and not new.replaces_damaged)
-    if new.twin:
-        return activate_version(record_source(new.twin, new.manifest.source), options)
+    if new.staged_duplicate:
+        return activate_version(record_source(new.staged_duplicate, new.manifest.source), options)
     if new.image:
         _adopt_displaced_images(paths, options)
     version = new.assemble()
@@ -87,31 +87,31 @@ def activate_version(version: Version, options: SwitchOptions) -> PublishedVersi
 def _switch(version: Version, options: SwitchOptions) -> PublishedVersion:
     paths = version.paths
     now = state.read_state(paths)
-    leaving = now.current
-    if isinstance(now.image, Version) and not (leaving and leaving.is_image_of(now.image)):
+    replaced = now.current
+    if isinstance(now.image, Version) and not (replaced and replaced.is_image_of(now.image)):
         # Somebody put another version there by hand, and clients run on that one.
-        leaving = now.image
-    if leaving and leaving.id == version.id:
-        leaving = now.current if now.current and now.current.id != version.id else None
-    before = leaving.id if leaving else None
+        replaced = now.image
+    if replaced and replaced.id == version.id:
+        replaced = now.current if now.current and now.current.id != version.id else None
+    previous = replaced.id if replaced else None
     dropped = None
     if version.image_id and isinstance(now.image, ForeignImage):
         # This file has no other name, so it becomes NAME.img.old even if no backup is wanted.
-        before = FOREIGN
+        previous = FOREIGN
     elif not options.backup:
-        dropped, before = before, now.pointer.before if now.pointer else None
-    if leaving:
+        dropped, previous = previous, now.pointer.previous if now.pointer else None
+    if replaced:
         # The manifest's mtime records until when the version was current; its clients may run on for days.
-        os.utime(paths.manifest(leaving.id))
+        os.utime(paths.manifest(replaced.id))
     try:
-        switch_to(version, before)
-        collected = collect_garbage(paths, options.keep, dropped=dropped)
+        switch_to(version, previous)
+        collected = collect_garbage(paths, options.retention, dropped=dropped)
     except (OSError, LtspError) as error:
         pointer = state.read_pointer(paths)
         if pointer is None or pointer.version != version.id:
             raise
         raise unfinished_error(paths, version.id, error) from error
-    return PublishedVersion(version, leaving, collected)
+    return PublishedVersion(version, replaced, collected)
 
 
 def _adopt_displaced_images(paths: ImagePaths, options: SwitchOptions) -> None:
@@ -126,7 +126,7 @@ def adopt_foreign_image(now: ImageState, foreign: ForeignImage) -> Version | Non
     """A version with the foreign file and, if it was NAME.img, its kernel; None if it cannot be hard-linked."""
     is_current = foreign == now.image
     boot_files, kernel = _find_boot_files(now) if is_current else ({}, None)
-    facts = ImageFacts(foreign.size, sha256="", codec="", linked=foreign.linked)
+    facts = ImageFacts(foreign.size, sha256="", codec="", is_symlink=foreign.is_symlink)
     manifest = Manifest(
         now.paths.name,
         version="",
@@ -139,9 +139,9 @@ def adopt_foreign_image(now: ImageState, foreign: ForeignImage) -> Version | Non
     )
     # Do not read many gigabytes only for the digits of an ID.
     digits = hashlib.sha256(f"{foreign.size} {foreign.mtime}".encode()).hexdigest()
-    links = {name: hard_link_to(path) for name, path in boot_files.items()}
+    links = {name: make_hard_linker(path) for name, path in boot_files.items()}
     try:
-        return NewVersion(now.paths, manifest, digits, hard_link_to(foreign.path), links).assemble()
+        return NewVersion(now.paths, manifest, digits, make_hard_linker(foreign.path), links).assemble()
     except OSError as error:
         if error.errno in _UNLINKABLE:
             return None
@@ -153,12 +153,12 @@ def _find_boot_files(now: ImageState) -> tuple[dict[str, str], KernelFacts | Non
     current = now.current
     if current is not None and current.manifest.image is None:
         return {name: current.file(name) for name in current.manifest.files}, current.manifest.kernel
-    plain = {name: join(now.paths.boot, name) for name in (KERNEL, INITRD)}
+    plain = {name: join(now.paths.boot, name) for name in (KERNEL, DISTRO_INITRD)}
     return {name: path for name, path in plain.items() if files.is_regular(path)}, None
 
 
-def switch_to(version: Version, before: str | None) -> None:
-    """Make the version the current one, durably. `before` is the previous version that the pointer names.
+def switch_to(version: Version, previous: str | None) -> None:
+    """Make the version the current one, durably. `previous` is the previous version that the pointer names.
 
     Everything that needs space or may fail is done before the pointer moves; then only renames are left, onto names
     that were checked to be replaceable.
@@ -170,18 +170,18 @@ def switch_to(version: Version, before: str | None) -> None:
     pointer = Pointer(
         paths.name,
         version.id,
-        before,
+        previous,
         image=_served_image_path(version),
         files=tuple(version.manifest.files),
         sha256=_stable_sha256(version),
     )
     with _prepare_links(paths, pointer) as prepared:
         disk_errors.check_replaceable(paths.name, [paths.pointer, *prepared.names])
-        moved = files.prepare_file(paths.pointer, pointer.text().encode("ascii"), PUBLIC_MODE)
+        pointer_file = files.prepare_file(paths.pointer, pointer.to_script().encode("ascii"), PUBLIC_MODE)
         try:
-            moved.commit()
+            pointer_file.commit()
         finally:
-            moved.discard()
+            pointer_file.discard()
         files.sync_directory(paths.boot)
         prepared.commit()
 
@@ -199,13 +199,13 @@ class _PreparedLinks:
 
     paths: ImagePaths
     version_id: str
-    displaces: bool
+    displaces_foreign: bool
     """Whether NAME.img is a foreign file without another name, which becomes NAME.img.old."""
-    spares: bool
+    renames_foreign_old: bool
     """Whether NAME.img.old is a foreign file, which is renamed before it is replaced."""
     old: files.Replacement | None
     image: files.Replacement | None
-    drops_old: bool
+    removes_old: bool
     """Whether NAME.img.old would be another name of NAME.img, and is removed."""
     links: tuple[files.Replacement, ...]
     current: files.Replacement | None
@@ -215,21 +215,21 @@ class _PreparedLinks:
     def names(self) -> list[str]:
         """Names that are replaced or removed."""
         paths = self.paths
-        kept = [paths.old] if self.spares or self.displaces or self.drops_old else []
+        kept = [paths.old] if self.renames_foreign_old or self.displaces_foreign or self.removes_old else []
         replaced = [each.path for each in (self.old, self.image, *self.links, self.current) if each]
-        mark = paths.staged(self.version_id)
-        return [*kept, *replaced, *([mark] if os.path.lexists(mark) else [])]
+        marker = paths.staged(self.version_id)
+        return [*kept, *replaced, *([marker] if os.path.lexists(marker) else [])]
 
     def commit(self) -> None:
         paths = self.paths
-        if self.spares:
+        if self.renames_foreign_old:
             os.rename(paths.old, f"{paths.old}-{int(time.time())}")
         if self.old:
             self.old.commit()
-        if not self.displaces or not self._exchange():
+        if not self.displaces_foreign or not self._exchange():
             if self.image:
                 self.image.commit()
-            if self.drops_old:
+            if self.removes_old:
                 os.unlink(paths.old)
         files.sync_directory(paths.images)
         for link in self.links:
@@ -259,8 +259,8 @@ def _prepare_links(paths: ImagePaths, pointer: Pointer) -> Iterator[_PreparedLin
     now = state.read_state(paths)
     image = paths.version_image(pointer.version)
     has_image = files.file_id(image) is not None
-    displaces = has_image and pointer.before == FOREIGN and isinstance(now.image, ForeignImage)
-    before = image if displaces else _image_before(paths, pointer)
+    displaces_foreign = has_image and pointer.previous == FOREIGN and isinstance(now.image, ForeignImage)
+    previous = image if displaces_foreign else _find_previous_image(paths, pointer)
     with ExitStack() as prepared:
 
         def discard_unless_committed(replacement: files.Replacement | None) -> files.Replacement | None:
@@ -268,15 +268,15 @@ def _prepare_links(paths: ImagePaths, pointer: Pointer) -> Iterator[_PreparedLin
                 prepared.callback(replacement.discard)
             return replacement
 
-        old = discard_unless_committed(files.prepare_hard_link(paths.old, before)) if before else None
+        old = discard_unless_committed(files.prepare_hard_link(paths.old, previous)) if previous else None
         yield _PreparedLinks(
             paths,
             pointer.version,
-            displaces,
-            spares=old is not None and isinstance(now.old, ForeignImage),
+            displaces_foreign,
+            renames_foreign_old=old is not None and isinstance(now.old, ForeignImage),
             old=old,
             image=discard_unless_committed(files.prepare_hard_link(paths.image, image)) if has_image else None,
-            drops_old=has_image and pointer.before is None and files.same_file(image, paths.old),
+            removes_old=has_image and pointer.previous is None and files.is_same_file(image, paths.old),
             links=tuple(
                 link
                 for path in paths.links
@@ -286,12 +286,12 @@ def _prepare_links(paths: ImagePaths, pointer: Pointer) -> Iterator[_PreparedLin
         )
 
 
-def _image_before(paths: ImagePaths, pointer: Pointer) -> str | None:
+def _find_previous_image(paths: ImagePaths, pointer: Pointer) -> str | None:
     """The file that NAME.img.old shall be, if the pointer names one."""
-    if pointer.before in {None, FOREIGN, pointer.version}:
+    if pointer.previous in {None, FOREIGN, pointer.version}:
         return None
-    assert pointer.before is not None
-    image = paths.version_image(pointer.before)
+    assert pointer.previous is not None
+    image = paths.version_image(pointer.previous)
     return image if files.file_id(image) else None
 
 
@@ -320,7 +320,7 @@ def _served_image_path(version: Version) -> str:
     """Where clients find the image, relative to BASE_DIR; empty if their root is not an image."""
     paths = version.paths
     facts = version.manifest.image
-    if facts is not None and not facts.linked:
+    if facts is not None and not facts.is_symlink:
         return os.path.relpath(version.image, paths.base_dir)
     if facts is not None or files.file_id(paths.image):
         return os.path.relpath(paths.image, paths.base_dir)
@@ -330,7 +330,7 @@ def _served_image_path(version: Version) -> str:
 def _stable_sha256(version: Version) -> str:
     """The sha256 of `_served_image_path`, if it is in a version and so never changes."""
     facts = version.manifest.image
-    return facts.sha256 if facts is not None and not facts.linked else ""
+    return facts.sha256 if facts is not None and not facts.is_symlink else ""
 
 
 def _is_applied(paths: ImagePaths, pointer: Pointer) -> bool:

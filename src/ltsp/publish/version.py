@@ -21,10 +21,10 @@ from ltsp.publish.manifest import FileFacts, ImageFacts, Manifest
 from ltsp.publish.paths import KERNEL, ImagePaths
 from ltsp.tree.name import printable
 
-_PIECE = 1 << 20
+_CHUNK_SIZE = 1 << 20
 """Bytes read at a time."""
-_FORM = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
-_STAMP = "%Y%m%dT%H%M%SZ"
+_ID_PATTERN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+_ID_TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Version:
         if image is not None and image.sha256:  # a foreign image may be a disk that is written to
             sizes[self.image] = image.size
         for path, size in sizes.items():
-            found = files.size(path)
+            found = files.file_size(path)
             if found is None:
                 return f"{printable(path)} is missing"
             if found != size:
@@ -111,7 +111,7 @@ class Version:
 
 
 def is_version_id(name: str) -> bool:
-    if not _FORM.fullmatch(name):
+    if not _ID_PATTERN.fullmatch(name):
         return False
     try:
         parse_time(name)
@@ -123,12 +123,12 @@ def is_version_id(name: str) -> bool:
 def new_version_id(now: datetime, sha256: str, existing: Iterable[str]) -> str:
     """A name that sorts after all existing ones, even if the clock went back or two are created in one second."""
     moment = max([now, *(parse_time(version) + timedelta(seconds=1) for version in existing)])
-    return f"{moment.astimezone(UTC).strftime(_STAMP)}-{sha256[:8]}"
+    return f"{moment.astimezone(UTC).strftime(_ID_TIME_FORMAT)}-{sha256[:8]}"
 
 
 def parse_time(version: str) -> datetime:
     """When the version was created, to the second."""
-    return datetime.strptime(version.partition("-")[0], _STAMP).replace(tzinfo=UTC)
+    return datetime.strptime(version.partition("-")[0], _ID_TIME_FORMAT).replace(tzinfo=UTC)
 
 
 def read_file_facts(path: str) -> FileFacts:
@@ -153,7 +153,7 @@ def compute_sha256(descriptor: int) -> str:
 
     digest = hashlib.sha256()
     at = 0
-    while piece := os.pread(descriptor, _PIECE, at):
+    while piece := os.pread(descriptor, _CHUNK_SIZE, at):
         digest.update(piece)
         at += len(piece)
     return digest.hexdigest()

@@ -20,7 +20,7 @@ _REMEDIES = {
     errno.EPERM: "run as root",
     errno.EIO: "check the kernel log (dmesg) for a failing disk",
 }
-_LIMITS = {
+_LIMIT_REMEDIES = {
     errno.ENFILE: "raise the system limit (sysctl fs.file-max), or stop other programs",
     errno.EMFILE: "raise the limit and try again: ulimit -n 65536, or LimitNOFILE=65536 in a systemd unit",
 }
@@ -29,10 +29,10 @@ _LIMITS = {
 
 def to_ltsp_error(error: Exception) -> LtspError:
     """The error to report: an LtspError unchanged, except that a limit that caused it replaces its hint."""
-    limit = next((number for number in _LIMITS if os.strerror(number) in str(error)), None)
+    limit = next((number for number in _LIMIT_REMEDIES if os.strerror(number) in str(error)), None)
     if isinstance(error, LtspError):
         if limit is not None:
-            error.hint = _LIMITS[limit]
+            error.hint = _LIMIT_REMEDIES[limit]
         return error
     if os.environ.get(TRACEBACK_VARIABLE):
         import traceback  # noqa: PLC0415 -- rarely needed
@@ -41,22 +41,22 @@ def to_ltsp_error(error: Exception) -> LtspError:
     if isinstance(error, FileNotFoundError) and error.filename is None and files.is_working_directory_removed():
         return LtspError("the working directory has been removed", "cd to another one, or give absolute paths")
     if isinstance(error, OSError):
-        named = error.filename if isinstance(error.filename, str | bytes) else ""
-        where = f"{printable(os.fsdecode(named))}: " if named else ""
+        path = error.filename if isinstance(error.filename, str | bytes) else ""
+        where = f"{printable(os.fsdecode(path))}: " if path else ""
         reason = error.strerror or str(error) or type(error).__name__
-        return LtspError(f"{where}{printable(reason)}", (_REMEDIES | _LIMITS).get(error.errno or 0, ""))
+        return LtspError(f"{where}{printable(reason)}", (_REMEDIES | _LIMIT_REMEDIES).get(error.errno or 0, ""))
     if isinstance(error, ImportError) and limit is not None:  # a library could not be opened
-        return LtspError(printable(str(error)), _LIMITS[limit])
+        return LtspError(printable(str(error)), _LIMIT_REMEDIES[limit])
     if isinstance(error, MemoryError):
         return LtspError("out of memory", "stop other programs, or give --threads=1")
-    said = printable(str(error))
+    message = printable(str(error))
     return LtspError(
-        f"internal error: {type(error).__name__}{f': {said}' if said else ''} ({_raised_at(error)})",
+        f"internal error: {type(error).__name__}{f': {message}' if message else ''} ({_describe_origin(error)})",
         f"please report this, with the output of a run with {TRACEBACK_VARIABLE}=1 in the environment",
     )
 
 
-def _raised_at(error: Exception) -> str:
+def _describe_origin(error: Exception) -> str:
     import traceback  # noqa: PLC0415 -- rarely needed
 
     frames = traceback.extract_tb(error.__traceback__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     """Bytes: `0 bytes`, `1.5 KiB`, `412 MiB`, with up to three digits."""
     if abs(count) < 1024:
         return f"{count} bytes"
@@ -17,6 +17,6 @@ def size(count: int) -> str:
     return f"{value:.1f} {unit}" if abs(value) < 10 else f"{value:.0f} {unit}"
 
 
-def plural(count: int, noun: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """`1 package`, `2 packages`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -17,8 +17,8 @@ from ltsp.storage.extents import Extent, MappedBlocks
 from ltsp.tree.selection import DirectoryFilter
 from ltsp.tree.tree import Tree
 
-_PIECE = 1 << 20
-_WAIT = 3_000
+_PIECE_SIZE = 1 << 20
+_HEARTBEAT_INTERVAL_MS = 3_000
 """Milliseconds between heartbeats while waiting for data from a pipe."""
 
 
@@ -43,41 +43,43 @@ class ArchiveSession:
         descriptor = self.files[0].fileno()
         # A pipe can be read only once.
         if stat.S_ISREG(os.fstat(descriptor).st_mode) and not os.lseek(descriptor, 0, os.SEEK_CUR):
-            return self.reader.read_file(_open_with_heartbeat(self.files[0], self.caller.working), self.form, self.tag)
-        return self.reader.read_stream(_read_pipe(descriptor, self.caller.working), self.form, self.tag)
+            return self.reader.read_file(
+                _open_with_heartbeat(self.files[0], self.caller.heartbeat), self.form, self.tag
+            )
+        return self.reader.read_stream(_read_pipe(descriptor, self.caller.heartbeat), self.form, self.tag)
 
     def _open_part(self, path: str) -> Blocks:
         self.files.append(self.caller(path))
-        return _open_with_heartbeat(self.files[-1], self.caller.working)
+        return _open_with_heartbeat(self.files[-1], self.caller.heartbeat)
 
 
-def _open_with_heartbeat(file: BinaryIO, working: Callable[[], None]) -> Blocks:
+def _open_with_heartbeat(file: BinaryIO, heartbeat: Callable[[], None]) -> Blocks:
     """A file that sends a heartbeat on each read."""
     blocks = FileBlocks.of(file)
 
     def locate(offset: int, size: int) -> Extent:
-        working()
+        heartbeat()
         return Extent(size, blocks, offset)
 
     return MappedBlocks(blocks.size, locate, padded=False)
 
 
-def _read_pipe(descriptor: int, working: Callable[[], None]) -> Iterator[bytes]:
+def _read_pipe(descriptor: int, heartbeat: Callable[[], None]) -> Iterator[bytes]:
     """The data from a pipe, whose writer may take any time."""
     ready = select.poll()
     ready.register(descriptor, select.POLLIN)
     while True:
-        while not ready.poll(_WAIT):
-            working()
-        working()
-        piece = os.read(descriptor, _PIECE)
+        while not ready.poll(_HEARTBEAT_INTERVAL_MS):
+            heartbeat()
+        heartbeat()
+        piece = os.read(descriptor, _PIECE_SIZE)
         if not piece:
             return
         yield piece
 
 
 def _begin(request: OpenArchive, files: list[BinaryIO], caller: Caller) -> ArchiveSession:
-    reader = ArchiveReader(request.scratch, lambda _directory: caller(SCRATCH), caller.working)
+    reader = ArchiveReader(request.scratch, lambda _directory: caller(SCRATCH), caller.heartbeat)
     return ArchiveSession(reader, caller, files, ArchiveFormat(request.form), request.tag, request.is_layout)
 
 

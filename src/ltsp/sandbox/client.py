@@ -14,7 +14,7 @@ from typing import BinaryIO, Self, TypeVar
 
 from ltsp.errors import FormatError, LtspError, ReaderFailed, SourceError
 from ltsp.host import command
-from ltsp.host.command import ServerProgram
+from ltsp.host.command import BackgroundProgram
 from ltsp.sandbox.messages import (
     ContentRequest,
     Done,
@@ -46,11 +46,11 @@ from ltsp.tree.tree import Tree
 
 _REPLY_TIMEOUT = 300.0
 """Seconds to wait for a frame; a process that reads a slow disk sends heartbeats."""
-_MEMORY_FLOOR = 2 << 30
-_SHARE = 2
+_MIN_MEMORY = 2 << 30
+_MEMORY_DIVISOR = 2
 """The process may use 1/_SHARE of the machine's memory, and at least _MEMORY_FLOOR; address space, mostly unused."""
 
-_MOST_WRITTEN = 1 << 40
+_MAX_WRITTEN_SIZE = 1 << 40
 """Bytes that it may write to a file."""
 _WORKER = "ltsp.sandbox.worker"
 
@@ -80,11 +80,11 @@ class SandboxReader:
     """Sends requests to the process, one at a time; contents are read over separate channels, several at once."""
 
     control: socket.socket
-    process: ServerProgram
+    process: BackgroundProgram
     files: PassedFiles
     open_file: OpenFile = refuse_file
     find_key: FindKey = refuse_key
-    idle: list[socket.socket] = field(default_factory=list)
+    idle_channels: list[socket.socket] = field(default_factory=list)
     """Channels not in use."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -172,7 +172,9 @@ class SandboxReader:
                 try:
                     self.files.add(file)
                 except OSError as error:
-                    raise SourceError(f"cannot open another file: {error.strerror}", "raise the limit: ulimit -n") from error
+                    raise SourceError(
+                        f"cannot open another file: {error.strerror}", "raise the limit: ulimit -n"
+                    ) from error
                 self._send(FrameKind.ANSWER, Done(), [file.fileno()])
         except ReaderFailed:
             raise
@@ -193,17 +195,17 @@ class SandboxReader:
 
     def take_channel(self) -> socket.socket:
         with self.lock:
-            if self.idle:
-                return self.idle.pop()
-            ours, theirs = socket.socketpair()
-            ours.settimeout(_REPLY_TIMEOUT)
-            with theirs, self._translate_errors():
-                send_frame(self.control, FrameKind.CHANNEL, b"", [theirs.fileno()])
-            return ours
+            if self.idle_channels:
+                return self.idle_channels.pop()
+            local_end, remote_end = socket.socketpair()
+            local_end.settimeout(_REPLY_TIMEOUT)
+            with remote_end, self._translate_errors():
+                send_frame(self.control, FrameKind.CHANNEL, b"", [remote_end.fileno()])
+            return local_end
 
     def return_channel(self, channel: socket.socket) -> None:
         with self.lock:
-            self.idle.append(channel)
+            self.idle_channels.append(channel)
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -326,28 +328,28 @@ def start_reader(sessions: Sequence[str], *, may_write: bool) -> Iterator[Sandbo
 
     Raises LtspError.
     """
-    ours, theirs = socket.socketpair()
+    local_end, remote_end = socket.socketpair()
     with ExitStack() as opened:
-        opened.enter_context(ours)
-        with theirs:
-            limits = (_memory_limit(), _MOST_WRITTEN if may_write else 0)
+        opened.enter_context(local_end)
+        with remote_end:
+            limits = (_memory_limit(), _MAX_WRITTEN_SIZE if may_write else 0)
             # Without -P, modules in the working directory could shadow ours and run with our privileges.
-            arguments = [sys.executable, "-P", "-m", _WORKER, str(theirs.fileno()), *map(str, limits), *sessions]
-            process = opened.enter_context(command.serve(arguments, descriptors=[theirs.fileno()]))
-        ours.settimeout(_REPLY_TIMEOUT)
+            arguments = [sys.executable, "-P", "-m", _WORKER, str(remote_end.fileno()), *map(str, limits), *sessions]
+            process = opened.enter_context(command.start_in_background(arguments, descriptors=[remote_end.fileno()]))
+        local_end.settimeout(_REPLY_TIMEOUT)
         files = opened.enter_context(PassedFiles())
-        reader = SandboxReader(ours, process, files)
+        reader = SandboxReader(local_end, process, files)
         try:
             yield reader
         finally:
-            for channel in reader.idle:
+            for channel in reader.idle_channels:
                 channel.close()
 
 
 def _memory_limit() -> int:
-    return max(_MEMORY_FLOOR, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _SHARE)
+    return max(_MIN_MEMORY, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MEMORY_DIVISOR)
 
 
-def _explain_exit(process: ServerProgram) -> str:
+def _explain_exit(process: BackgroundProgram) -> str:
     status = process.status(5)
-    return command.failure("its reader process", status or 0, process.output()).message
+    return command.exit_error("its reader process", status or 0, process.output()).message

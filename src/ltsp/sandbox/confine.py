@@ -14,9 +14,9 @@ from contextlib import suppress
 from ltsp.host import system_call
 from ltsp.host.privilege import NOBODY
 
-_LAST_WORDS = 1 << 20
+_ERROR_REPORT_SIZE = 1 << 20
 """Bytes that it may write to report why it ends."""
-_FILES = 4096
+_MAX_OPEN_FILES = 4096
 """Limit on open descriptors."""
 
 
@@ -26,26 +26,26 @@ def confine(memory: int, file_size: int = 0) -> None:
     Open files stay open; modules have to be imported before. Must be called with a single thread. Raises OSError if the
     kernel refuses a step that every supported kernel allows.
     """
-    _limit(resource.RLIMIT_AS, memory)
-    _limit(resource.RLIMIT_FSIZE, max(file_size, _LAST_WORDS))
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_NOFILE, _FILES)
-    alone = _leave_network()
+    _lower_rlimit(resource.RLIMIT_AS, memory)
+    _lower_rlimit(resource.RLIMIT_FSIZE, max(file_size, _ERROR_REPORT_SIZE))
+    _lower_rlimit(resource.RLIMIT_CORE, 0)
+    _lower_rlimit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
+    network_isolated = _isolate_network()
     if os.geteuid() == 0:
         _become_nobody()
-    if not alone:
-        _leave_network(with_user=True)  # not before: in a user namespace the change to nobody would fail
+    if not network_isolated:
+        _isolate_network(with_user=True)  # not before: in a user namespace the change to nobody would fail
     system_call.drop_capabilities()
     system_call.set_no_new_privs()
     with suppress(OSError):  # Linux before 5.13, or Landlock is disabled
         system_call.restrict_with_landlock()
-    system_call.die_with_parent(signal.SIGKILL)  # again: changing the user reset it
+    system_call.set_parent_death_signal(signal.SIGKILL)  # again: changing the user reset it
 
 
-def _leave_network(*, with_user: bool = False) -> bool:
+def _isolate_network(*, with_user: bool = False) -> bool:
     """Enter an empty network namespace; with a user namespace, most systems require no privilege. Returns success."""
     try:
-        system_call.unshare_network_and_ipc(with_user=with_user)
+        system_call.unshare_network_and_ipc_namespaces(with_user=with_user)
     except OSError:
         return False
     return True
@@ -61,8 +61,8 @@ def _become_nobody() -> None:
         os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
-def _limit(what: int, most: int) -> None:
+def _lower_rlimit(kind: int, limit: int) -> None:
     """Set a limit, unless it is already lower."""
-    _, hard = resource.getrlimit(what)
-    lowest = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(what, (lowest, lowest))
+    _, hard = resource.getrlimit(kind)
+    lowest = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(kind, (lowest, lowest))

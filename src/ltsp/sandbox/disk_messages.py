@@ -72,12 +72,12 @@ class SystemReport:
     def of(cls, found: FoundSystem, formats: Sequence[str], warnings: Sequence[str], *, unread: bool = False) -> Self:
         return cls(
             found.title,
-            found.place.description,
-            tuple(PartReport(path, place.description, reason) for path, place, reason in found.parts),
+            found.location.description,
+            tuple(PartReport(path, location.description, reason) for path, location, reason in found.parts),
             tuple(PartReport(*each) for each in found.left_out),
             found.live,
             tuple(formats),
-            (*warnings, *found.skipped),
+            (*warnings, *found.unsearched_notes),
             unread,
         )
 

@@ -37,7 +37,7 @@ from ltsp.tree.tree import Tree
 
 lzo.load_native()  # load the library now: after confinement it cannot be read
 with suppress(LtspError):
-    sector_cipher.load_library()  # likewise
+    sector_cipher.load_aes_library()  # likewise
 with suppress(ImportError):
     import xxhash  # noqa: F401 - likewise
 _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
@@ -47,9 +47,9 @@ _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
     probe.ISO9660: iso.open,
     probe.VFAT: vfat.open,
 }
-_SECTOR = 512
-_PIECE = 1 << 20
-_ROOM_LEFT = 64 << 20
+_SECTOR_SIZE = 512
+_PIECE_SIZE = 1 << 20
+_RESERVED_SPACE = 64 << 20
 """Bytes to leave free."""
 
 
@@ -67,8 +67,8 @@ class DiskSession:
 
     def answer(self, request: Message) -> Message:
         match request:
-            case messages.FindSystem(choice, whole):
-                found = self._find_system(choice, whole=whole)
+            case messages.FindSystem(choice, require_system):
+                found = self._find_system(choice, require_system=require_system)
                 return messages.SystemReport.of(found, self._formats(), self._warnings(), unread=self.unread)
             case messages.ListVolumes():
                 reports = tuple(map(messages.VolumeReport.of, self.volumes.volumes))
@@ -89,8 +89,8 @@ class DiskSession:
 
     def tree(self, request: Message, entered: DirectoryFilter) -> Tree:
         match request:
-            case messages.ReadSystem(choice, whole):
-                return self._find_system(choice, whole=whole).tree(entered)
+            case messages.ReadSystem(choice, require_system):
+                return self._find_system(choice, require_system=require_system).tree(entered)
             case messages.ReadVolume(number, subvolume):
                 system = self._open_file_system(number)
                 if subvolume is not None and isinstance(system, SubvolumeFileSystem):
@@ -98,15 +98,15 @@ class DiskSession:
                 return system.tree()
         raise FormatError("invalid request")
 
-    def _find_system(self, choice: SystemChoice, *, whole: bool) -> FoundSystem:
-        if (choice, whole) not in self.found:
+    def _find_system(self, choice: SystemChoice, *, require_system: bool) -> FoundSystem:
+        if (choice, require_system) not in self.found:
             search = SystemSearch(self.volumes, lambda volume: open_volume(volume, self.fstype))
-            self.found[choice, whole] = search.find_system(choice, whole=whole)
+            self.found[choice, require_system] = search.find_system(choice, require_system=require_system)
             unread = [self.volumes.volumes[number] for number in search.faults]
             self.unread = any(
                 not each.fault and kernel_drivers.find_driver(each.kind, self.fstype) is not None for each in unread
             )
-        return self.found[choice, whole]
+        return self.found[choice, require_system]
 
     def _formats(self) -> tuple[str, ...]:
         return tuple(" in ".join(filter(None, (disk.format, disk.compression))) for disk in self.disks)
@@ -127,7 +127,7 @@ class DiskSession:
         needs = 0
         for _, length in find_data_ranges(volume.blocks):
             needs += length
-            self.caller.working()
+            self.caller.heartbeat()
         return needs
 
     def _copy(self, volume: Volume) -> messages.FileIdentity:
@@ -138,11 +138,11 @@ class DiskSession:
         needs = self._measure(volume)
         with self.caller(SCRATCH) as file:
             _check_room(volume, needs, file.fileno())
-            os.ftruncate(file.fileno(), -(-volume.size // _SECTOR) * _SECTOR)
+            os.ftruncate(file.fileno(), -(-volume.size // _SECTOR_SIZE) * _SECTOR_SIZE)
             for place, length in find_data_ranges(volume.blocks):
-                for at in range(place, place + length, _PIECE):
-                    _write(file.fileno(), volume.blocks.read_at(at, min(_PIECE, place + length - at)), at)
-                    self.caller.working()
+                for at in range(place, place + length, _PIECE_SIZE):
+                    _write(file.fileno(), volume.blocks.read_at(at, min(_PIECE_SIZE, place + length - at)), at)
+                    self.caller.heartbeat()
             return _identity(file.fileno())
 
 
@@ -159,8 +159,8 @@ def _open_numbered_disk(number: int, file: BinaryIO, caller: Caller) -> Disk:
         return open_disk(
             file,
             open_sibling=lambda name: caller(messages.format_sibling(number, name)),
-            scratch=lambda: caller(SCRATCH),
-            working=caller.working,
+            make_scratch=lambda: caller(SCRATCH),
+            heartbeat=caller.heartbeat,
         )
     except LtspError as error:
         if not number:
@@ -170,7 +170,7 @@ def _open_numbered_disk(number: int, file: BinaryIO, caller: Caller) -> Disk:
 
 def open_volume(volume: Volume, fstype: str) -> FileSystem:
     """Raises SourceError for an unsupported file system, and the errors of its reader."""
-    kind = volume.kind if fstype in ("", "auto") else kernel_drivers.NAMES.get(fstype, fstype)
+    kind = volume.kind if fstype in ("", "auto") else kernel_drivers.KINDS_BY_FSTYPE.get(fstype, fstype)
     reader = _READERS.get(kind)
     if reader is None:
         own = kind == volume.kind
@@ -192,7 +192,7 @@ def open_volume(volume: Volume, fstype: str) -> FileSystem:
 def _check_room(volume: Volume, needs: int, descriptor: int) -> None:
     """Raises SourceError."""
     free = free_bytes(descriptor)
-    if needs + _ROOM_LEFT > free:
+    if needs + _RESERVED_SPACE > free:
         raise SourceError(
             f"a copy of {printable(volume.name)} may take {needs >> 20} MiB, but only {free >> 20} MiB are free",
             "free up space in /var/tmp, or set TMPDIR to another directory",

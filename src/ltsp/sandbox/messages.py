@@ -23,7 +23,7 @@ tuples of those, or None."""
 _M = TypeVar("_M")
 _SENT_AS: Final = {tuple: list, bool: bool, int: int}
 """Types in JSON; others are sent as text."""
-_MOST_INTEGER: Final = (1 << 63) - 1
+_MAX_INTEGER: Final = (1 << 63) - 1
 SCRATCH: Final = ""
 """The name of a `FileRequest` for an unnamed file to unpack into."""
 
@@ -91,7 +91,7 @@ def _parse(value: object, kind: Any) -> Any:
     match value:
         case list():
             return tuple(_parse(each, get_args(kind)[0]) for each in value)
-        case int() if not 0 <= value <= _MOST_INTEGER:
+        case int() if not 0 <= value <= _MAX_INTEGER:
             raise ValueError(value)
         case str() if kind is bytes:
             return bytes.fromhex(value)

@@ -16,12 +16,12 @@ from ltsp.errors import FileChanged, FileUnreadable, FormatError, LockHeld, Ltsp
 from ltsp.sandbox.messages import Failure, Message, decode, encode, protocol_error
 from ltsp.tree.name import printable
 
-_HEAD = struct.Struct("<cQ")
-_MOST = 1 << 30
+_FRAME_HEADER = struct.Struct("<cQ")
+_MAX_FRAME_SIZE = 1 << 30
 """Limit on the size of a frame in bytes: enough for a directory of about ten million entries."""
-MOST_FILES = 64
+MAX_FILES = 64
 """Per frame."""
-_ERRORS: dict[str, type[LtspError]] = {
+_ERROR_CLASSES: dict[str, type[LtspError]] = {
     each.__name__: each
     for each in (LtspError, LockHeld, FormatError, ReaderFailed, SourceError, FileUnreadable, FileChanged)
 }
@@ -78,7 +78,7 @@ class PeerClosed(Exception):
 
 def send_frame(to: socket.socket, kind: FrameKind, payload: bytes = b"", files: Sequence[int] = ()) -> None:
     """Raises PeerClosed, or TimeoutError as the socket does."""
-    head = _HEAD.pack(kind.value, len(payload))
+    head = _FRAME_HEADER.pack(kind.value, len(payload))
     try:
         if files:
             socket.send_fds(to, [head], files)
@@ -106,21 +106,21 @@ def receive_frame(source: socket.socket, files: int = 0) -> Frame:
     Raises PeerClosed, ReaderFailed if the other side violates the protocol, TimeoutError as the socket does.
     """
     try:
-        head, given, _, _ = socket.recv_fds(source, _HEAD.size, files)
+        head, descriptors, _, _ = socket.recv_fds(source, _FRAME_HEADER.size, files)
     except ConnectionResetError as error:
         raise PeerClosed from error
     if not head:
         raise PeerClosed
-    if len(head) < _HEAD.size:
-        head += _receive_exactly(source, _HEAD.size - len(head))
-    letter, size = _HEAD.unpack(head)
+    if len(head) < _FRAME_HEADER.size:
+        head += _receive_exactly(source, _FRAME_HEADER.size - len(head))
+    kind_byte, size = _FRAME_HEADER.unpack(head)
     try:
-        kind = FrameKind(letter)
+        kind = FrameKind(kind_byte)
     except ValueError:
         raise protocol_error() from None
-    if size > _MOST:
+    if size > _MAX_FRAME_SIZE:
         raise protocol_error()
-    return Frame(kind, _receive_exactly(source, size), tuple(given))
+    return Frame(kind, _receive_exactly(source, size), tuple(descriptors))
 
 
 def _receive_exactly(source: socket.socket, size: int) -> bytes:
@@ -140,7 +140,9 @@ def _receive_exactly(source: socket.socket, size: int) -> bytes:
 def parse_failure(frame: Frame) -> LtspError:
     """The error in a FAILURE frame, made safe to print. Raises ReaderFailed if it is invalid."""
     failure = decode(frame.payload, Failure)
-    return _ERRORS.get(failure.kind, FormatError)(_make_printable(failure.message), _make_printable(failure.hint))
+    return _ERROR_CLASSES.get(failure.kind, FormatError)(
+        _make_printable(failure.message), _make_printable(failure.hint)
+    )
 
 
 def _make_printable(text: str) -> str:

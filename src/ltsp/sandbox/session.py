@@ -18,14 +18,14 @@ from ltsp.tree.content import Content
 from ltsp.tree.selection import DirectoryFilter
 from ltsp.tree.tree import Tree
 
-_MOST_EXTENTS = 1024
+_MAX_EXTENTS = 1024
 """Extents of one content; one with more has to be requested."""
-_EXTENTS_OF_ALL = 1 << 16
+_BASE_EXTENT_BUDGET = 1 << 16
 _EXTENTS_PER_CONTENT = 4
 """Extents of all contents, plus this many for each. Files of a system have one or two on average, but those of a
 hostile disk may share extents, so that a few megabytes could list billions.
 """
-_SIGN_OF_LIFE = 3.0
+_HEARTBEAT_INTERVAL = 3.0
 """Seconds between heartbeats."""
 
 
@@ -66,9 +66,9 @@ class Caller:
             raise parse_failure(frame)
         return frame
 
-    def working(self) -> None:
+    def heartbeat(self) -> None:
         """Send a heartbeat if one is due; does nothing in threads that serve contents."""
-        if threading.get_ident() == self._thread and monotonic() - self._last > _SIGN_OF_LIFE:
+        if threading.get_ident() == self._thread and monotonic() - self._last > _HEARTBEAT_INTERVAL:
             self._last = monotonic()
             send_frame(self._control, FrameKind.WORKING)
 
@@ -92,7 +92,7 @@ class ContentLocator:
         self._count = 0
         self._numbers = {HOLE: HOLE}
         """By descriptor."""
-        self._extents_left = _EXTENTS_OF_ALL
+        self._extents_left = _BASE_EXTENT_BUDGET
 
     def add_files(self, frame: Frame) -> list[BinaryIO]:
         for number, descriptor in enumerate(frame.files, self._count):
@@ -106,14 +106,14 @@ class ContentLocator:
         Also empty while earlier contents had too many extents, since even listing them takes time.
         """
         self._extents_left += _EXTENTS_PER_CONTENT
-        if self._extents_left < _MOST_EXTENTS:
+        if self._extents_left < _MAX_EXTENTS:
             return ()
         try:
             with content.open() as stream:
                 if not isinstance(stream, ExtentStream):
                     return ()
                 ranges = find_file_ranges(stream.blocks, 0, stream.size)
-                found = join_ranges(self._count_ranges(ranges), _MOST_EXTENTS)
+                found = join_ranges(self._count_ranges(ranges), _MAX_EXTENTS)
                 return tuple((self._numbers[file], offset, size) for file, offset, size in found)
         except (NotInFiles, LtspError):
             return ()

@@ -30,20 +30,20 @@ FindExtents = Callable[[Content], FileExtents]
 MakeContent = Callable[[int, int, int, FileExtents], Content]
 """Makes a content from the number, size, stored bytes and extents of a file."""
 
-_BATCH: Final = 512
+_BATCH_SIZE: Final = 512
 """Records per batch."""
-_MOST_BYTES: Final = (1 << 63) - 1
-_LONGEST_NAME: Final = 255
+_MAX_INT64: Final = (1 << 63) - 1
+_MAX_NAME_SIZE: Final = 255
 """Bytes. limits.h, NAME_MAX"""
-_LONGEST_TARGET: Final = 65535
+_MAX_TARGET_SIZE: Final = 65535
 """Bytes; the limit of squashfs. That of Linux is 4,095."""
-_NOT_NAMES: Final = frozenset({"", ".", ".."})
+_RESERVED_NAMES: Final = frozenset({"", ".", ".."})
 
 
 def encode_tree(tree: Tree, found: list[Content], find_extents: FindExtents = lambda _content: ()) -> Iterator[bytes]:
     """The records of a tree, in batches; contents are appended to `found`, which `["f", …]` records number."""
     records = _encode_nodes(tree, found, find_extents)
-    while batch := list(islice(records, _BATCH)):
+    while batch := list(islice(records, _BATCH_SIZE)):
         yield json.dumps(batch).encode("ascii")
 
 
@@ -91,11 +91,11 @@ def decode_tree(batches: Iterable[bytes], make_content: MakeContent) -> Tree:
     Raises ReaderFailed if they are invalid.
     """
     nodes: list[Node] = []
-    placed: set[int] = set()
+    placed_directories: set[int] = set()
     for batch in batches:
         try:
             for record in json.loads(batch):
-                nodes.append(_decode_node(record, nodes, placed, make_content))
+                nodes.append(_decode_node(record, nodes, placed_directories, make_content))
         except (ValueError, TypeError, IndexError, RecursionError, binascii.Error) as error:
             raise ReaderFailed("the sandbox worker returned an invalid reply", "please report this") from error
     if not nodes or not isinstance(nodes[-1], Directory):
@@ -103,19 +103,21 @@ def decode_tree(batches: Iterable[bytes], make_content: MakeContent) -> Tree:
     return Tree(nodes[-1])
 
 
-def _decode_node(record: _NodeRecord, nodes: list[Node], placed: set[int], make_content: MakeContent) -> Node:
+def _decode_node(
+    record: _NodeRecord, nodes: list[Node], placed_directories: set[int], make_content: MakeContent
+) -> Node:
     """Raises ValueError, TypeError or IndexError for an invalid record."""
     kind, mode, uid, gid, mtime, xattrs, *rest = record
     metadata = Metadata(
         _check_number(mode, 0o7777),
         _check_number(uid, 0xFFFFFFFF),
         _check_number(gid, 0xFFFFFFFF),
-        _check_number(mtime, _MOST_BYTES, -_MOST_BYTES),
-        tuple((_check_text(name, _LONGEST_NAME), base64.b64decode(value, validate=True)) for name, value in xattrs),
+        _check_number(mtime, _MAX_INT64, -_MAX_INT64),
+        tuple((_check_text(name, _MAX_NAME_SIZE), base64.b64decode(value, validate=True)) for name, value in xattrs),
     )
     match kind, rest:
         case "d", [names, numbers]:
-            return Directory(metadata, dict(_decode_entries(names, numbers, nodes, placed)))
+            return Directory(metadata, dict(_decode_entries(names, numbers, nodes, placed_directories)))
         case "f", [number, size, stored, extents]:
             found = tuple(map(_decode_extent, extents))
             if found and sum(length for _, _, length in found) != size:
@@ -124,7 +126,7 @@ def _decode_node(record: _NodeRecord, nodes: list[Node], placed: set[int], make_
                 metadata, make_content(_check_number(number), _check_number(size), _check_number(stored), found)
             )
         case "l", [target]:
-            return Symlink(metadata, _check_text(target, _LONGEST_TARGET))
+            return Symlink(metadata, _check_text(target, _MAX_TARGET_SIZE))
         case "b" | "c", [major, minor]:
             return Device(metadata, DeviceKind(kind), _check_number(major, 0xFFF), _check_number(minor, 0xFFFFF))
         case "p", []:
@@ -136,36 +138,36 @@ def _decode_node(record: _NodeRecord, nodes: list[Node], placed: set[int], make_
 
 
 def _decode_entries(
-    names: list[Any], numbers: list[Any], nodes: list[Node], placed: set[int]
+    names: list[Any], numbers: list[Any], nodes: list[Node], placed_directories: set[int]
 ) -> Iterator[tuple[str, Node]]:
     """Each directory may appear only once, so that there are no cycles."""
     if len(set(names)) != len(names):
         raise ValueError
     for name, number in zip(names, numbers, strict=True):
-        checked = _check_text(name, _LONGEST_NAME)
-        if checked in _NOT_NAMES or "/" in checked:
+        checked = _check_text(name, _MAX_NAME_SIZE)
+        if checked in _RESERVED_NAMES or "/" in checked:
             raise ValueError(name)
         node = nodes[_check_number(number)]
         if isinstance(node, Directory):
-            if number in placed:
+            if number in placed_directories:
                 raise ValueError(number)
-            placed.add(number)
+            placed_directories.add(number)
         yield checked, node
 
 
 def _decode_extent(place: list[Any]) -> tuple[int, int, int]:
     number, offset, size = place
-    return _check_number(number, least=-1), _check_number(offset), _check_number(size, least=1)
+    return _check_number(number, minimum=-1), _check_number(offset), _check_number(size, minimum=1)
 
 
-def _check_number(value: object, most: int = _MOST_BYTES, least: int = 0) -> int:
-    if type(value) is not int or not least <= value <= most:
+def _check_number(value: object, maximum: int = _MAX_INT64, minimum: int = 0) -> int:
+    if type(value) is not int or not minimum <= value <= maximum:
         raise ValueError(value)
     return value
 
 
-def _check_text(value: object, most: int) -> str:
+def _check_text(value: object, maximum: int) -> str:
     """A name or target. Surrogates that do not stand for bytes raise UnicodeEncodeError, a ValueError."""
-    if type(value) is not str or "\0" in value or len(value.encode("utf-8", "surrogateescape")) > most:
+    if type(value) is not str or "\0" in value or len(value.encode("utf-8", "surrogateescape")) > maximum:
         raise ValueError(value)
     return value

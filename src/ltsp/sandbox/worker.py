@@ -19,7 +19,7 @@ from ltsp.errors import FormatError, LtspError, ReaderFailed
 from ltsp.sandbox.confine import confine
 from ltsp.sandbox.messages import ContentRequest, Done, EnterReply, EnterRequest, Hole, Message, decode
 from ltsp.sandbox.protocol import (
-    MOST_FILES,
+    MAX_FILES,
     Frame,
     FrameKind,
     PeerClosed,
@@ -33,11 +33,11 @@ from ltsp.sandbox.tree_codec import encode_tree
 from ltsp.tree.content import Content
 from ltsp.tree.selection import DirectoryFilter, enter_all
 
-_MOST_PATHS = 8192
+_MAX_PATHS = 8192
 """Paths per request."""
 _CODECS = ("ascii", "latin-1", "unicode_escape", "utf-16", "utf-16-le", "utf-16-be", "cp437", "cp850")
 """Codecs for names on disks and in messages, loaded in advance: later Python's files may be unreadable."""
-_PIECE = 1 << 20
+_PIECE_SIZE = 1 << 20
 """Bytes of content per frame."""
 
 
@@ -68,7 +68,7 @@ def serve(control: socket.socket, kinds: Sequence[SessionKind]) -> None:
 
     with suppress(PeerClosed):
         while True:
-            frame = receive_frame(control, MOST_FILES)
+            frame = receive_frame(control, MAX_FILES)
             if frame.kind is FrameKind.CHANNEL:
                 channel = socket.socket(fileno=frame.files[0])
                 threading.Thread(target=_serve_contents, args=(channel, contents), daemon=True).start()
@@ -78,7 +78,10 @@ def serve(control: socket.socket, kinds: Sequence[SessionKind]) -> None:
             except LtspError as error:
                 send_failure(control, error)
             except MemoryError:
-                send_failure(control, ReaderFailed("it needs more memory than any valid source", "it may be damaged: copy it again"))
+                send_failure(
+                    control,
+                    ReaderFailed("it needs more memory than any valid source", "it may be damaged: copy it again"),
+                )
 
 
 def _ask_entered(control: socket.socket) -> DirectoryFilter:
@@ -86,8 +89,8 @@ def _ask_entered(control: socket.socket) -> DirectoryFilter:
 
     def entered(paths: Sequence[str]) -> Sequence[bool]:
         answers: list[bool] = []
-        for at in range(0, len(paths), _MOST_PATHS):
-            send_message(control, FrameKind.ENTER, EnterRequest(tuple(paths[at : at + _MOST_PATHS])))
+        for at in range(0, len(paths), _MAX_PATHS):
+            send_message(control, FrameKind.ENTER, EnterRequest(tuple(paths[at : at + _MAX_PATHS])))
             answers += decode(receive_frame(control).payload, EnterReply).is_entered
         return answers
 
@@ -115,7 +118,7 @@ def _send_content(channel: socket.socket, content: Content) -> None:
                 send_message(channel, FrameKind.HOLE, Hole(hole))
                 at += hole
                 continue
-            data = stream.read(min(_PIECE, stream.size - at))
+            data = stream.read(min(_PIECE_SIZE, stream.size - at))
             if not data:
                 break
             send_frame(channel, FrameKind.DATA, data)

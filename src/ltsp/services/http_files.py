@@ -37,7 +37,7 @@ class HttpFiles:
         wanted = find_served_path(target)
         if wanted is None:
             raise FileNotFoundError(errno.ENOENT, "nothing is served there")
-        descriptor = self.roots[wanted.area].follow_file(encode(wanted.path))
+        descriptor = self.roots[wanted.area].open_file_following_links(encode(wanted.path))
         if self.public_only and not os.fstat(descriptor).st_mode & stat.S_IROTH:
             os.close(descriptor)
             raise PermissionError(errno.EACCES, "not readable by everyone")
@@ -63,7 +63,7 @@ def open_http_files(base_dir: str, tftp_dir: str, *, public_only: bool = True) -
         yield HttpFiles(roots, public_only)
 
 
-_LONGEST = 4096
+_MAX_PATH_SIZE = 4096
 """Maximum bytes of a path. limits.h, PATH_MAX"""
 
 
@@ -77,13 +77,13 @@ class ServedArea(Enum):
 # Names have no backslashes or spaces; a name that begins with a dot is hidden.
 _NAME = r"[^/.\\\s\x00-\x1f\x7f][^/\\\s\x00-\x1f\x7f]*"
 
-SERVED = {
+SERVED_PATTERNS = {
     ServedArea.LTSP: rf"(?:{_NAME}/)*{_NAME}",
     ServedArea.IMAGES: rf"{_NAME}|\.versions/{_NAME}/{_NAME}/image\.img",
 }
 """Regular expressions of the served paths in each area, valid in both Python and PCRE."""
 
-_PATTERNS = {area: re.compile(pattern) for area, pattern in SERVED.items()}
+_PATTERNS = {area: re.compile(pattern) for area, pattern in SERVED_PATTERNS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,6 @@ def find_served_path(target: str) -> ServedPath | None:
     path = decode(unquote_to_bytes(target.partition("?")[0].partition("#")[0]))
     first, _, rest = path.removeprefix("/").partition("/")
     for area, pattern in _PATTERNS.items():
-        if path.startswith("/") and first == area.value and len(path) < _LONGEST and pattern.fullmatch(rest):
+        if path.startswith("/") and first == area.value and len(path) < _MAX_PATH_SIZE and pattern.fullmatch(rest):
             return ServedPath(area, rest)
     return None

@@ -22,7 +22,7 @@ from ltsp.tree.name import printable
 
 _BACKLOG = 512
 """Connections waiting to be accepted: a room full of PCs is switched on at once."""
-_SECONDS_TO_END = 2.0
+_SHUTDOWN_TIMEOUT = 2.0
 """How long the server waits for running transfers when it ends."""
 
 OpenFile = Callable[[str], int]
@@ -46,17 +46,17 @@ def open_listener(address: str, port: int) -> socket.socket:
         )
     except OSError as error:
         raise LtspError(
-            f"cannot listen on {printable(address)} port {port}: {_reason(error)}", _remedy(error)
+            f"cannot listen on {printable(address)} port {port}: {_describe_reason(error)}", _suggest_remedy(error)
         ) from error
 
 
-def _reason(error: OSError) -> str:
+def _describe_reason(error: OSError) -> str:
     """The reason without the address that Python appends; errors of name resolution have other numbers."""
     number = error.errno or 0
     return os.strerror(number) if number in errno.errorcode else str(error.strerror)
 
 
-def _remedy(error: OSError) -> str:
+def _suggest_remedy(error: OSError) -> str:
     match error.errno:
         case errno.EADDRINUSE:
             return "another program uses this port: stop it, or choose another port with --http-port"
@@ -86,7 +86,7 @@ def serve_files(listener: socket.socket, open_file: OpenFile, log: Log) -> Itera
 
 
 async def _start_runner(handler: _Handler, listener: socket.socket) -> web.ServerRunner:
-    runner = web.ServerRunner(web.Server(handler), shutdown_timeout=_SECONDS_TO_END)
+    runner = web.ServerRunner(web.Server(handler), shutdown_timeout=_SHUTDOWN_TIMEOUT)
     await runner.setup()
     await web.SockSite(runner, listener).start()
     return runner
@@ -98,19 +98,19 @@ class _Handler:
         self._log = log
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        began = time.monotonic()
+        start_time = time.monotonic()
         client = (request.remote or "?").removeprefix("::ffff:")
-        what = f"{client} {printable(request.method)} {printable(request.raw_path)}"
+        request_line = f"{client} {printable(request.method)} {printable(request.raw_path)}"
         try:
             response = await self._answer(request)
         except ConnectionError:
             # Not an error of the server: a client that only wanted the size, or was switched off.
-            self._log(f"{what} aborted by the client after {time.monotonic() - began:.2f} s")
+            self._log(f"{request_line} aborted by the client after {time.monotonic() - start_time:.2f} s")
             if request.transport is not None:
                 request.transport.close()
             return web.Response()
         sent = response.headers.get("Content-Length", "0") if request.method == "GET" else "0"
-        self._log(f"{what} {response.status} {sent} bytes {time.monotonic() - began:.2f} s")
+        self._log(f"{request_line} {response.status} {sent} bytes {time.monotonic() - start_time:.2f} s")
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:

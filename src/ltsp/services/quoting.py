@@ -7,7 +7,7 @@ import re
 from ltsp.errors import LtspError
 from ltsp.tree.name import printable
 
-_PLAIN = re.compile(r"/[A-Za-z0-9._/+@=~-]*")
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/+@=~-]*")
 _WORD = re.compile(r"[A-Za-z0-9._@-]+")
 
 
@@ -16,7 +16,7 @@ def check_path(text: str, what: str) -> str:
 
     Raises LtspError if it contains characters that may have a special meaning in a configuration.
     """
-    if not _PLAIN.fullmatch(text):
+    if not _PLAIN_PATH.fullmatch(text):
         raise LtspError(
             f"{what} {printable(text)!r} cannot be used in the configuration of a service",
             "use letters, digits and . _ / + @ = ~ - only; a bind mount can give a directory such a name",

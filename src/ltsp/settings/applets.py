@@ -27,7 +27,7 @@ class LtspOptions:
         default=None,
         short="h",
         argument=Argument.OPTIONAL,
-        implied="",
+        implied_value="",
         reach=Reach.ONCE,
     )
     home_dir: str = option(

@@ -14,22 +14,22 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from ltsp.settings.conf import Conf
-from ltsp.settings.conf_keys import CLIENT_APPLETS, Reader, Side, reader_of, side_of
-from ltsp.settings.conf_sections import SPECIAL, included_names, pattern_fault
+from ltsp.settings.conf_keys import CLIENT_APPLETS, Reader, Side, find_side, reader_of
+from ltsp.settings.conf_sections import ROLE_SECTIONS, find_pattern_fault, included_names
 from ltsp.settings.conf_text import ConfSection, ShellCode
 from ltsp.settings.conf_values import Evaluation
 from ltsp.settings.resolve import Setting
 
-ROLES = ("", "common", "clients")
+COMMON_SECTIONS = ("", "common", "clients")
 """The sections for every client, in the order in which they are read; later values win."""
 
-_CLIENT_FACTS = frozenset({"SERVER", "HOSTNAME"})
+_CLIENT_VARIABLES = frozenset({"SERVER", "HOSTNAME"})
 """Variables whose values only the client knows: they become `%{NAME}`, which the client replaces."""
-_CLIENT_APPLETS = frozenset({"init", "initrd-bottom"})
+_EARLY_CLIENT_APPLETS = frozenset({"init", "initrd-bottom"})
 """In `[APPLET/HOST]`: client applets of LTSP that run before login, so that their settings apply here."""
-_NETWORK = re.compile(r"[0-9.]+/[0-9.]+")
+_NETWORK_PATTERN = re.compile(r"[0-9.]+/[0-9.]+")
 """192.168.67.0/24 or /255.255.255.0; other patterns with a slash name an applet."""
-_HOOK = re.compile(r"(?:PRE|POST)_[A-Z_]+_\w+")
+_HOOK_KEY = re.compile(r"(?:PRE|POST)_[A-Z_]+_\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +55,29 @@ class ClientSettings:
     """Each with file and line; if there is any, the settings must not be used."""
 
 
-def client_settings(conf: Conf) -> ClientSettings:
+def read_client_settings(conf: Conf) -> ClientSettings:
     """The layers of a file. INCLUDE is resolved; a missing section or a loop is a fault."""
     messages = _Messages(conf)
     for section in conf.sections:
         if _is_client_section(section):
             messages.refuse_code(section)
     shared = _ClientEvaluation(conf, messages.faults)
-    for role in ROLES:
+    for role in COMMON_SECTIONS:
         for section in conf.sections:
             if section.name == role:
                 shared.run(section, (role,))
     for section in conf.sections:
-        if any(head in _CLIENT_APPLETS and not tail for head, tail in _applet_patterns(section)):
+        if any(head in _EARLY_CLIENT_APPLETS and not tail for head, tail in _applet_patterns(section)):
             shared.run(section, (section.name,))
     layers: list[ClientLayer] = []
     for section in conf.sections:
         patterns = tuple(_client_patterns(conf, section, messages))
         if patterns:
-            own = _ClientEvaluation(conf, messages.faults, shared.values)
-            own.run(section, (section.name,))
-            layers.append(ClientLayer(f"[{section.name}]", conf.where(section.line), patterns, own.values))
+            section_evaluation = _ClientEvaluation(conf, messages.faults, shared.values)
+            section_evaluation.run(section, (section.name,))
+            layers.append(
+                ClientLayer(f"[{section.name}]", conf.where(section.line), patterns, section_evaluation.values)
+            )
     common = ClientLayer("[clients]", conf.path, (), shared.values)
     return ClientSettings(
         common, tuple(layers), tuple(dict.fromkeys(messages.warnings)), tuple(dict.fromkeys(messages.faults))
@@ -94,15 +96,15 @@ def _is_of_client_applet(head: str) -> bool:
 
 def _client_patterns(conf: Conf, section: ConfSection, messages: _Messages) -> Iterator[str]:
     """The globs of clients that a section matches; none if it is for others or only a name for INCLUDE."""
-    if section.name in SPECIAL or _is_only_included(conf, section):
+    if section.name in ROLE_SECTIONS or _is_only_included(conf, section):
         return
-    hosts = [tail for head, tail in _applet_patterns(section) if head in _CLIENT_APPLETS and tail]
+    hosts = [tail for head, tail in _applet_patterns(section) if head in _EARLY_CLIENT_APPLETS and tail]
     for pattern in section.patterns:
-        if _NETWORK.fullmatch(pattern):
+        if _NETWORK_PATTERN.fullmatch(pattern):
             messages.warn(section.line, f"[{section.name}] matches no client: write a network as [192.168.67.*]")
     hosts += [pattern.lower() for pattern in section.patterns if "/" not in pattern]
     for pattern in hosts:
-        if fault := pattern_fault(pattern):
+        if fault := find_pattern_fault(pattern):
             messages.warn(section.line, f"[{section.name}] matches no client: {fault}")
         else:
             yield pattern
@@ -158,13 +160,13 @@ class _ClientEvaluation(Evaluation):
 
     def assign(self, line: int, setting: Setting) -> None:
         super().assign(line, setting)
-        if _HOOK.fullmatch(setting.key) and setting.value.startswith("section_"):
+        if _HOOK_KEY.fullmatch(setting.key) and setting.value.startswith("section_"):
             self.fault(line, f"{setting.key}: a section is not a command; write its commands here, in quotes")
 
     def expand_unset(self, key: str, variable: str) -> str | None:
-        if _HOOK.fullmatch(key):
+        if _HOOK_KEY.fullmatch(key):
             return f"${{{variable}}}"
-        return f"%{{{variable}}}" if variable in _CLIENT_FACTS else None
+        return f"%{{{variable}}}" if variable in _CLIENT_VARIABLES else None
 
 
 def ignored_key_warnings(layers: Iterable[ClientLayer]) -> tuple[str, ...]:
@@ -173,5 +175,5 @@ def ignored_key_warnings(layers: Iterable[ClientLayer]) -> tuple[str, ...]:
         f"{setting.where}: {setting.key} has no effect on clients"
         for layer in layers
         for setting in layer.settings.values()
-        if side_of(setting.key) is Side.CLIENTS and reader_of(setting.key) is Reader.NOBODY
+        if find_side(setting.key) is Side.CLIENTS and reader_of(setting.key) is Reader.NOBODY
     )

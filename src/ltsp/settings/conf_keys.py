@@ -279,7 +279,7 @@ def known_keys() -> dict[str, Side]:
     return known | {name: keys.side for keys in CONF_KEYS for name in keys.names}
 
 
-def side_of(key: str) -> Side:
+def find_side(key: str) -> Side:
     """Who reads a key; NOBODY if it is unknown."""
     keys = known_keys()
     if key in keys:

@@ -9,13 +9,13 @@ from fnmatch import fnmatchcase
 from ltsp.settings.conf import Conf
 from ltsp.settings.conf_text import Assignment, ConfSection
 
-SPECIAL = frozenset({"", "common", "server", "clients"})
+ROLE_SECTIONS = frozenset({"", "common", "server", "clients"})
 """Sections that are roles; a machine of such a name does not match them."""
 
 
-def matches(section: ConfSection, name: str, applet: str = "") -> bool:
+def matches_machine(section: ConfSection, name: str, applet: str = "") -> bool:
     """Whether a section is for a machine, or for an applet on that machine; case-insensitive."""
-    if section.name in SPECIAL:
+    if section.name in ROLE_SECTIONS:
         return False
     for pattern in section.patterns:
         head, slash, tail = pattern.lower().partition("/")
@@ -42,26 +42,26 @@ def included_names(section: ConfSection) -> Iterator[str]:
                     yield from part.split()
 
 
-_WILD = frozenset("*?[")
-_PAIR = re.compile(r"[0-9a-f]{2}")
-_GLOB_OF_PAIRS = re.compile(r"[0-9a-f:*?\[\]!-]+")
-_SEPARATED = re.compile(r"(?:01[-:])?([0-9a-f]{1,2}(?:[-:.][0-9a-f]{1,2}){5})")
+_WILDCARDS = frozenset("*?[")
+_MAC_PAIR = re.compile(r"[0-9a-f]{2}")
+_MAC_GLOB = re.compile(r"[0-9a-f:*?\[\]!-]+")
+_SEPARATED_MAC = re.compile(r"(?:01[-:])?([0-9a-f]{1,2}(?:[-:.][0-9a-f]{1,2}){5})")
 """Also with a hardware type in front, as in PXELINUX's BOOTIF."""
-_DOTTED = re.compile(r"([0-9a-f]{4})\.([0-9a-f]{4})\.([0-9a-f]{4})")
+_DOTTED_MAC = re.compile(r"([0-9a-f]{4})\.([0-9a-f]{4})\.([0-9a-f]{4})")
 """Cisco's notation."""
-_BARE = re.compile(r"[0-9a-f]{12}")
+_BARE_MAC = re.compile(r"[0-9a-f]{12}")
 _ADDRESS = re.compile(r"[0-9.*?\[\]!-]+")
 _HOSTNAME = re.compile(r"[0-9a-z.*?\[\]!_-]+")
 
 
-def pattern_fault(pattern: str) -> str:
+def find_pattern_fault(pattern: str) -> str:
     """Why no client can match a pattern (in lower case), with the right form; empty if one can."""
     if right := _normalized_mac(pattern):
         return "" if right == pattern else f"write the MAC address as [{right}]"
     if ":" in pattern:
         return "" if _is_mac_glob(pattern) else "a MAC address has six pairs, as in [52:54:00:12:34:56] or [52:54:00:*]"
     if _ADDRESS.fullmatch(pattern) and "." in pattern:
-        return _address_fault(pattern)
+        return _find_address_fault(pattern)
     if not _HOSTNAME.fullmatch(pattern):
         return "a hostname consists of letters, digits and hyphens"
     return ""
@@ -69,11 +69,11 @@ def pattern_fault(pattern: str) -> str:
 
 def _normalized_mac(pattern: str) -> str:
     """The MAC address in a text without wildcards, in any usual notation; empty if it is not one."""
-    match = _SEPARATED.fullmatch(pattern)
+    match = _SEPARATED_MAC.fullmatch(pattern)
     if match and not ("." in pattern and all(map(str.isdecimal, re.split(r"[-:.]", pattern)))):
         return ":".join(pair.zfill(2) for pair in re.split(r"[-:.]", match[1]))
-    digits = "".join(dotted.groups()) if (dotted := _DOTTED.fullmatch(pattern)) else pattern
-    if _BARE.fullmatch(digits) and (dotted or not digits.isdecimal()):
+    digits = "".join(dotted.groups()) if (dotted := _DOTTED_MAC.fullmatch(pattern)) else pattern
+    if _BARE_MAC.fullmatch(digits) and (dotted or not digits.isdecimal()):
         return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
     return ""
 
@@ -81,15 +81,15 @@ def _normalized_mac(pattern: str) -> str:
 def _is_mac_glob(pattern: str) -> bool:
     """Whether an address of six pairs can match."""
     groups = pattern.split(":")
-    if not _GLOB_OF_PAIRS.fullmatch(pattern) or not _WILD & set(pattern) or len(groups) > 6:
+    if not _MAC_GLOB.fullmatch(pattern) or not _WILDCARDS & set(pattern) or len(groups) > 6:
         return False
-    wild = [bool(_WILD & set(group)) for group in groups]
-    if not all(is_wild or _PAIR.fullmatch(group) for group, is_wild in zip(groups, wild, strict=True)):
+    wild = [bool(_WILDCARDS & set(group)) for group in groups]
+    if not all(is_wild or _MAC_PAIR.fullmatch(group) for group, is_wild in zip(groups, wild, strict=True)):
         return False
     return len(groups) == 6 or "*" in pattern
 
 
-def _address_fault(pattern: str) -> str:
+def _find_address_fault(pattern: str) -> str:
     groups = pattern.split(".")
     if len(groups) > 4 or (len(groups) < 4 and "*" not in pattern):
         return "an IPv4 address has four numbers, as in [192.168.67.20] or [192.168.67.*]"

@@ -15,25 +15,25 @@ from dataclasses import dataclass
 
 from ltsp.errors import ConfError
 
-REMEDY = "fix these lines; ltsp.conf is parsed, not executed: put text in single quotes"
+SHELL_CODE_HINT = "fix these lines; ltsp.conf is parsed, not executed: put text in single quotes"
 """The hint about code, and about values that need a shell."""
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-_BLANK = " \t"
+_BLANKS = " \t"
 _OPERATORS = "&|;<>()"
-_COMMENT_FOLLOWS = frozenset(" \t;&|()")
-_LONGEST_CODE = 16384
+_BEFORE_COMMENT = frozenset(" \t;&|()")
+_MAX_CODE_LENGTH = 16384
 """How many characters are searched for the end of a command."""
 
 _KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BRACED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SPACED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*[ \t]+=")
+_KEY_BEFORE_SPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*[ \t]+=")
 _PLAIN = r"[^\s\[\]'\"`$\\;&()<>]*"
 _HEADER = re.compile(rf"\[({_PLAIN}(?:\[{_PLAIN}\]{_PLAIN})*)\][ \t]*(?:#.*)?$", re.MULTILINE)
-_LIKE_HEADER = re.compile(r"\[(?!\[?[ \t])")
-_LIKE_PARAMETER = re.compile(r"[0-9@*#?$!-]|\\\n")
-_GOES_ON = re.compile(r"(?:\\\n)+[A-Za-z0-9_]")
+_HEADER_START = re.compile(r"\[(?!\[?[ \t])")
+_PARAMETER_START = re.compile(r"[0-9@*#?$!-]|\\\n")
+_NAME_CONTINUATION = re.compile(r"(?:\\\n)+[A-Za-z0-9_]")
 """A name that continues on the next line: a shell joins lines before it splits words."""
 
 
@@ -109,7 +109,7 @@ class _Scanner:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.breaks = [at for at, character in enumerate(text) if character == "\n"]
+        self.line_breaks = [at for at, character in enumerate(text) if character == "\n"]
         self.at = 0
         self.key = ""
         """Of the last assignment of this statement."""
@@ -120,7 +120,7 @@ class _Scanner:
         name, line = "", 1
         statements: list[Assignment | ShellCode] = []
         while self._skip_to_statement():
-            if self._at_line_start() and _LIKE_HEADER.match(self.text, self.at):
+            if self._at_line_start() and _HEADER_START.match(self.text, self.at):
                 sections.append(ConfSection(name, line, tuple(statements)))
                 name, line, statements = self._header(), self._line(), []
                 self.at = self._line_end(self.at)
@@ -142,7 +142,7 @@ class _Scanner:
         return False
 
     def _at_line_start(self) -> bool:
-        return not self.text[self.text.rfind("\n", 0, self.at) + 1 : self.at].strip(_BLANK)
+        return not self.text[self.text.rfind("\n", 0, self.at) + 1 : self.at].strip(_BLANKS)
 
     def _header(self) -> str:
         match = _HEADER.match(self.text, self.at)
@@ -154,7 +154,7 @@ class _Scanner:
         return match[1]
 
     def _line(self, at: int | None = None) -> int:
-        return bisect_left(self.breaks, self.at if at is None else at) + 1
+        return bisect_left(self.line_breaks, self.at if at is None else at) + 1
 
     def _line_end(self, at: int) -> int:
         end = self.text.find("\n", at)
@@ -181,18 +181,18 @@ class _Scanner:
         while self.at < len(self.text) and self.text[self.at] not in "\n;#":
             match = _KEY.match(self.text, self.at)
             if match is None:
-                raise _NotPlainValue(self._reason(after_assignment=bool(found)))
+                raise _NotPlainValue(self._code_reason(after_assignment=bool(found)))
             line, self.key = self._line(), match[1]
             self.at = match.end()
             found.append(Assignment(self.key, self._value(), line))
-            while self.at < len(self.text) and (self.text[self.at] in _BLANK or self.text.startswith("\\\n", self.at)):
-                self.at += 1 if self.text[self.at] in _BLANK else 2
+            while self.at < len(self.text) and (self.text[self.at] in _BLANKS or self.text.startswith("\\\n", self.at)):
+                self.at += 1 if self.text[self.at] in _BLANKS else 2
         return found
 
-    def _reason(self, *, after_assignment: bool) -> str:
+    def _code_reason(self, *, after_assignment: bool) -> str:
         if after_assignment:
             return "a value with spaces needs quotes"
-        if _SPACED.match(self.text, self.at):
+        if _KEY_BEFORE_SPACE.match(self.text, self.at):
             return "remove the space before ="
         return "not an assignment KEY=value"
 
@@ -202,7 +202,7 @@ class _Scanner:
         may_be_home = True
         while self.at < len(self.text):
             character = self.text[self.at]
-            if character in _BLANK or character in "\n;":
+            if character in _BLANKS or character in "\n;":
                 break
             if character in _OPERATORS:
                 raise _NotPlainValue(f"{character} needs quotes")
@@ -240,7 +240,7 @@ class _Scanner:
                 self.at += 1
                 return parts
             if character == "\\":
-                parts.append(self._escaped(among='$`"\\\n'))
+                parts.append(self._escaped(escapable='$`"\\\n'))
             elif character in "$`":
                 parts.append(self._expansion(quoted=True))
             else:
@@ -248,13 +248,13 @@ class _Scanner:
                 self.at += 1
         raise _UnclosedQuote(opening)
 
-    def _escaped(self, among: str = "") -> str:
+    def _escaped(self, escapable: str = "") -> str:
         """A backslash and the next character; it stays if it escapes nothing, and removes a line break."""
         following = self.text[self.at + 1 : self.at + 2]
         self.at += 1 + len(following)
         if following == "\n":
             return ""
-        if not following or (among and following not in among):
+        if not following or (escapable and following not in escapable):
             return "\\" + following
         return following
 
@@ -266,7 +266,7 @@ class _Scanner:
         for pattern in (_NAME, _BRACED):
             if match := pattern.match(self.text, self.at + 1):
                 self.at = match.end()
-                if pattern is _NAME and _GOES_ON.match(self.text, self.at):
+                if pattern is _NAME and _NAME_CONTINUATION.match(self.text, self.at):
                     raise _NotPlainValue("a variable name on two lines is not supported; write ${NAME} on one line")
                 return Variable(match[match.lastindex or 0])
         if self.text.startswith("((", self.at + 1):
@@ -275,7 +275,7 @@ class _Scanner:
             raise _NotPlainValue("command substitution is not supported")
         if following == "{":
             raise _NotPlainValue("only $NAME and ${NAME} are supported for variables")
-        if _LIKE_PARAMETER.match(self.text, self.at + 1) or (following and following in "'\"" and not quoted):
+        if _PARAMETER_START.match(self.text, self.at + 1) or (following and following in "'\"" and not quoted):
             raise _NotPlainValue("a literal $ needs a backslash or single quotes")
         self.at += 1
         return "$"
@@ -287,8 +287,8 @@ class _Scanner:
         """
         quote = ""
         at = self.at
-        most = min(len(self.text), at + _LONGEST_CODE)
-        while at < most:
+        limit = min(len(self.text), at + _MAX_CODE_LENGTH)
+        while at < limit:
             character = self.text[at]
             if character == "\\" and quote != "'":
                 at += 1
@@ -298,10 +298,10 @@ class _Scanner:
                 break
             elif character in "'\"`":
                 quote = character
-            elif character == "#" and self.text[at - 1 : at] in _COMMENT_FOLLOWS:
+            elif character == "#" and self.text[at - 1 : at] in _BEFORE_COMMENT:
                 at = self._line_end(at) - 1
             at += 1
-        self.at = self._line_end(self.at) if quote or at >= most < len(self.text) else min(at, len(self.text))
+        self.at = self._line_end(self.at) if quote or at >= limit < len(self.text) else min(at, len(self.text))
 
 
 def _join_texts(parts: list[str | Variable]) -> tuple[str | Variable, ...]:

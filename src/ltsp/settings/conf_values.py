@@ -1,6 +1,6 @@
 """The settings that sections of ltsp.conf give: INCLUDE and `$KEY` are replaced, and later values win. ltsp.conf(5)
 
-`Evaluation` does that for the server and for clients; `evaluate` is what the server reads.
+`Evaluation` does that for the server and for clients; `evaluate_settings` is what the server reads.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from ltsp.errors import ConfError
 from ltsp.host.identity import Identity
 from ltsp.settings.conf import Conf
-from ltsp.settings.conf_sections import find_included, matches
-from ltsp.settings.conf_text import REMEDY, Assignment, ConfSection, ShellCode
+from ltsp.settings.conf_sections import find_included, matches_machine
+from ltsp.settings.conf_text import SHELL_CODE_HINT, Assignment, ConfSection, ShellCode
 from ltsp.settings.resolve import Setting
 
-_MOST_SECTIONS = 10_000
-_DEEPEST = 100
-_LONGEST_VALUE = 1 << 20
+_MAX_SECTIONS = 10_000
+_MAX_DEPTH = 100
+_MAX_VALUE_LENGTH = 1 << 20
 """Limits against exponential growth, if each section includes the previous one twice, or values repeat others."""
 
 
@@ -37,8 +37,8 @@ class Evaluation:
     def run(self, section: ConfSection, chain: tuple[str, ...]) -> None:
         """Evaluate a section; `chain` has its name, after those of the sections that include it."""
         self.runs += 1
-        if self.runs > _MOST_SECTIONS:
-            self.fault(section.line, f"more than {_MOST_SECTIONS} sections are included")
+        if self.runs > _MAX_SECTIONS:
+            self.fault(section.line, f"more than {_MAX_SECTIONS} sections are included")
             return
         for statement in section.statements:
             if isinstance(statement, ShellCode):
@@ -72,9 +72,9 @@ class Evaluation:
                 self.fault(statement.line, f"INCLUDE: no section [{name}]")
             elif any(section.name in chain for section in sections):
                 self.fault(statement.line, f"INCLUDE: [{name}] includes itself")
-            elif len(chain) > _DEEPEST:
+            elif len(chain) > _MAX_DEPTH:
                 self.fault(statement.line, "INCLUDE: sections are nested too deeply")
-            elif self.runs <= _MOST_SECTIONS:
+            elif self.runs <= _MAX_SECTIONS:
                 for section in sections:
                     self.run(section, (*chain, section.name))
 
@@ -91,12 +91,12 @@ class Evaluation:
                 texts.append(text)
             else:
                 faults.append(f"${part.name} is not set before this line; use single quotes for a literal $")
-        if sum(map(len, texts)) > _LONGEST_VALUE:
-            texts, faults = [], [f"the value is too long: the limit is {_LONGEST_VALUE} characters"]
+        if sum(map(len, texts)) > _MAX_VALUE_LENGTH:
+            texts, faults = [], [f"the value is too long: the limit is {_MAX_VALUE_LENGTH} characters"]
         return Setting(statement.key, "".join(texts), self.conf.where(statement.line), "; ".join(dict.fromkeys(faults)))
 
 
-def evaluate(conf: Conf, identity: Identity, applet: str) -> dict[str, Setting]:
+def evaluate_settings(conf: Conf, identity: Identity, applet: str) -> dict[str, Setting]:
     """The settings of a server for one applet, by key.
 
     In this order: what precedes the first section, [common], [server], the server's MAC addresses, IP addresses and
@@ -108,15 +108,15 @@ def evaluate(conf: Conf, identity: Identity, applet: str) -> dict[str, Setting]:
     for role in ("", "common", "server"):
         evaluation.run_all(section for section in conf.sections if section.name == role)
     for name in (*identity.macs, *identity.addresses):
-        evaluation.run_all(section for section in conf.sections if matches(section, name))
+        evaluation.run_all(section for section in conf.sections if matches_machine(section, name))
     hostname = evaluation.values["HOSTNAME"].value if "HOSTNAME" in evaluation.values else ""
     if not hostname or "%{" in hostname:
         hostname = identity.hostname
-    evaluation.run_all(section for section in conf.sections if matches(section, hostname))
+    evaluation.run_all(section for section in conf.sections if matches_machine(section, hostname))
     for name in ("", *identity.macs, *identity.addresses, hostname):
-        evaluation.run_all(section for section in conf.sections if matches(section, name, applet))
+        evaluation.run_all(section for section in conf.sections if matches_machine(section, name, applet))
     if evaluation.faults:
-        raise ConfError("; ".join(dict.fromkeys(evaluation.faults)), REMEDY)
+        raise ConfError("; ".join(dict.fromkeys(evaluation.faults)), SHELL_CODE_HINT)
     return evaluation.values
 
 

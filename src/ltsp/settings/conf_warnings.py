@@ -10,14 +10,14 @@ from fnmatch import fnmatchcase
 
 from ltsp.host.identity import Identity
 from ltsp.settings.conf import Conf
-from ltsp.settings.conf_keys import CLIENT_APPLETS, SERVER_APPLETS, Side, known_keys, side_of
-from ltsp.settings.conf_sections import SPECIAL, find_included, included_names, matches
+from ltsp.settings.conf_keys import CLIENT_APPLETS, SERVER_APPLETS, Side, find_side, known_keys
+from ltsp.settings.conf_sections import ROLE_SECTIONS, find_included, included_names, matches_machine
 from ltsp.settings.conf_text import Assignment, ConfSection, Variable
 from ltsp.settings.naming import closest_name
 
-_WORD = re.compile(r"[a-z-]+")
+_PLAIN_WORD = re.compile(r"[a-z-]+")
 """Names with digits, dots or wildcards are meant for computers: `[client01]`, `[server*]`."""
-_ROLES = SPECIAL - {""}
+_ROLES = ROLE_SECTIONS - {""}
 _APPLETS = CLIENT_APPLETS | SERVER_APPLETS
 
 
@@ -28,7 +28,7 @@ def conf_warnings(conf: Conf, identity: Identity) -> tuple[str, ...]:
 
 def key_warnings(conf: Conf, identity: Identity) -> tuple[str, ...]:
     """A line for each unknown key, and for each that has no effect in its section."""
-    sides = _sides(conf, identity)
+    sides = _find_section_sides(conf, identity)
     used = {
         part.name
         for section in conf.sections
@@ -46,16 +46,16 @@ def key_warnings(conf: Conf, identity: Identity) -> tuple[str, ...]:
 
 
 def _key_fault(key: str, section: ConfSection, side: Side) -> str:
-    readers = side_of(key)
+    readers = find_side(key)
     if not readers:
-        return f"unknown key {key}{_suggestion(key)}"
+        return f"unknown key {key}{_suggest_key(key)}"
     if not readers & side:
         reader, target = ("the server reads", "server") if readers is Side.SERVER else ("clients read", "clients")
         return f"{key} has no effect in [{section.name}]: only {reader} it; move it to [{target}]"
     return ""
 
 
-def _suggestion(key: str) -> str:
+def _suggest_key(key: str) -> str:
     """The known key that was probably meant; for keys like FSTAB_x, with the given x."""
     names = [name for name in known_keys() if not name.endswith("*")]
     stems = [name[:-1] for name in known_keys() if name.endswith("*")]
@@ -67,9 +67,9 @@ def _suggestion(key: str) -> str:
     return ""
 
 
-def _sides(conf: Conf, identity: Identity) -> list[Side]:
+def _find_section_sides(conf: Conf, identity: Identity) -> list[Side]:
     """Who reads each section, by its name and by the sections that include it."""
-    sides = [_own_side(section, identity) for section in conf.sections]
+    sides = [_side_by_name(section, identity) for section in conf.sections]
     numbers = {id(section): number for number, section in enumerate(conf.sections)}
     includers: dict[int, set[int]] = {}
     for number, section in enumerate(conf.sections):
@@ -77,7 +77,7 @@ def _sides(conf: Conf, identity: Identity) -> list[Side]:
             for target in find_included(conf, name):
                 includers.setdefault(numbers[id(target)], set()).add(number)
     for number in includers:
-        if sides[number] is Side.CLIENTS and not _is_address(conf.sections[number]):
+        if sides[number] is Side.CLIENTS and not _is_machine_section(conf.sections[number]):
             sides[number] = Side.NOBODY
     changed = True
     while changed:
@@ -91,7 +91,7 @@ def _sides(conf: Conf, identity: Identity) -> list[Side]:
     return sides
 
 
-def _own_side(section: ConfSection, identity: Identity) -> Side:
+def _side_by_name(section: ConfSection, identity: Identity) -> Side:
     """Who reads a section by its name; any other name may be a client's."""
     match section.name:
         case "" | "common":
@@ -101,7 +101,7 @@ def _own_side(section: ConfSection, identity: Identity) -> Side:
         case "clients":
             return Side.CLIENTS
     names = (*identity.macs, *identity.addresses, identity.hostname)
-    if any(matches(section, name) for name in names):
+    if any(matches_machine(section, name) for name in names):
         return Side.BOTH
     applets = [pattern.lower().partition("/")[0] for pattern in section.patterns if "/" in pattern]
     if any(fnmatchcase(applet, glob) for applet in SERVER_APPLETS for glob in applets):
@@ -109,9 +109,9 @@ def _own_side(section: ConfSection, identity: Identity) -> Side:
     return Side.CLIENTS
 
 
-def _is_address(section: ConfSection) -> bool:
+def _is_machine_section(section: ConfSection) -> bool:
     """Whether a section is certainly for machines, rather than a name for INCLUDE."""
-    return section.name in SPECIAL or any(character in section.name for character in ":.*?/")
+    return section.name in ROLE_SECTIONS or any(character in section.name for character in ":.*?/")
 
 
 def section_warnings(conf: Conf, identity: Identity) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ def section_warnings(conf: Conf, identity: Identity) -> tuple[str, ...]:
     return tuple(
         f"{conf.where(section.line)}: [{section.name}] {fault}"
         for section in conf.sections
-        if section.name not in SPECIAL
+        if section.name not in ROLE_SECTIONS
         for fault in _name_faults(section, not_hosts)
     )
 
@@ -129,7 +129,7 @@ def _name_faults(section: ConfSection, not_hosts: Collection[str]) -> Iterator[s
     for pattern in section.patterns:
         head, slash, tail = pattern.partition("/")
         word = head.lower()
-        if not _WORD.fullmatch(word) or pattern in not_hosts or section.name in not_hosts:
+        if not _PLAIN_WORD.fullmatch(word) or pattern in not_hosts or section.name in not_hosts:
             continue
         if slash and word not in _APPLETS:
             near = closest_name(word, _APPLETS)

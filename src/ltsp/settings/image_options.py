@@ -156,7 +156,7 @@ class PublishingOptions(SourceOptions):
 
     def contradictions(self, operands: int) -> Iterator[str]:
         if self.name and operands != 1:
-            yield f"option --name: {operands} images cannot share one name"
+            yield f"option --name requires exactly one source, but {operands} are given"
 
     @property
     def boot_transport(self) -> str:
@@ -275,7 +275,7 @@ class ImageOptions(PublishingOptions):
         details="auto is the built-in engine, unless --mksquashfs-params needs the real mksquashfs.",
     )
     threads: int = option(
-        Integer(most=4096),
+        Integer(maximum=4096),
         "how many processors to use",
         default=0,
         default_text="0, meaning all",
@@ -312,7 +312,7 @@ class ImageOptions(PublishingOptions):
 
     def contradictions(self, operands: int) -> Iterator[str]:
         if self.name and (operands > 1 or not (operands or self.revert)):
-            yield f"option --name: {operands} images cannot share one name"
+            yield f"option --name requires exactly one {'image' if self.revert else 'source'}, but {operands} are given"
 
     @property
     def builds(self) -> bool:

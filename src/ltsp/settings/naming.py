@@ -26,17 +26,17 @@ MEMTEST_UEFI = "memtest.efi"
 _SHARED_FILES = frozenset({MENU, ADD_ON, IPXE_BIOS, IPXE_UEFI, IPXE_ARM, MEMTEST_BIOS, MEMTEST_UEFI})
 
 
-_LONGEST = 64
+_MAX_LENGTH = 64
 _MARKS = frozenset("._+-")
 """Besides letters and digits, but not at the beginning."""
-_SUFFIXES = (".img", ".ipxe", ".old", ".lock", ".new")
+_RESERVED_SUFFIXES = (".img", ".ipxe", ".old", ".lock", ".new")
 """Suffixes of files next to the images: `NAME.img.old` would be taken for another image's file."""
-_NONE_LEFT = "NAME"
+_PLACEHOLDER = "NAME"
 """The placeholder if no part of a text is valid in a name."""
 _CHARACTER_NAMES = {" ": "a space", "\t": "a tab", "\n": "a line break", ",": "a comma", "/": "a slash"}
 
 
-def fault(name: str) -> str:
+def find_fault(name: str) -> str:
     """What is wrong with a name, as in `must not contain a comma`; empty if nothing is."""
     if not name:
         return "must not be empty"
@@ -45,11 +45,11 @@ def fault(name: str) -> str:
         return f"must not contain {_CHARACTER_NAMES.get(wrong, ascii(wrong))}"
     if not _is_plain(name[0]):
         return f"must not begin with {name[0]!r}"
-    if len(name) > _LONGEST:
-        return f"has {len(name)} characters; the limit is {_LONGEST}"
+    if len(name) > _MAX_LENGTH:
+        return f"has {len(name)} characters; the limit is {_MAX_LENGTH}"
     if name.lower() in _SHARED_FILES:  # some TFTP servers ignore case
         return "is reserved for a file in TFTP_DIR/ltsp"
-    return f"must not end with {suffix}" if (suffix := _suffix(name)) else ""
+    return f"must not end with {suffix}" if (suffix := _find_reserved_suffix(name)) else ""
 
 
 def _is_plain(character: str) -> bool:
@@ -57,8 +57,8 @@ def _is_plain(character: str) -> bool:
     return character.isascii() and character.isalnum()
 
 
-def _suffix(name: str) -> str:
-    return next((name[-len(each) :] for each in _SUFFIXES if name.lower().endswith(each)), "")
+def _find_reserved_suffix(name: str) -> str:
+    return next((name[-len(each) :] for each in _RESERVED_SUFFIXES if name.lower().endswith(each)), "")
 
 
 def suggest_name(text: str) -> str:
@@ -67,10 +67,10 @@ def suggest_name(text: str) -> str:
 
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
     words = re.sub("[^A-Za-z0-9._+]+", "-", plain).lstrip("._+-")
-    name = words[:_LONGEST].rstrip("._+-")
-    while suffix := _suffix(name):
+    name = words[:_MAX_LENGTH].rstrip("._+-")
+    while suffix := _find_reserved_suffix(name):
         name = name.removesuffix(suffix)
-    return _NONE_LEFT if fault(name) else name
+    return _PLACEHOLDER if find_fault(name) else name
 
 
 def check_name(name: str) -> str:
@@ -78,12 +78,12 @@ def check_name(name: str) -> str:
 
     Raises UsageError if it is not valid for an image.
     """
-    if reason := fault(name):
+    if reason := find_fault(name):
         suggested = suggest_name(name)
         raise UsageError(
             f"image name {name!a} {reason}",
             "use letters, digits and . _ + -, with a letter or digit first"
-            + (f", as in {suggested}" if suggested != _NONE_LEFT else ""),
+            + (f", as in {suggested}" if suggested != _PLACEHOLDER else ""),
         )
     return name
 

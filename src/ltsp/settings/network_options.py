@@ -40,7 +40,7 @@ class IpxeOptions(AppletOptions):
         default=False,
         details="The server must serve them, as ltsp http does. If it does not answer, clients fall back to TFTP.",
     )
-    http_port: int = option(Integer("PORT", least=1, most=65535), "port of the HTTP server", default=80)
+    http_port: int = option(Integer("PORT", minimum=1, maximum=65535), "port of the HTTP server", default=80)
     server: str = option(HostAddress(), "this server's address, if DHCP gives clients another one", default="")
     menu_shell: bool = option(Flag(), "offer the iPXE shell in the menu", default=True)
     menu_configuration: bool = option(Flag(), "offer the iPXE configuration in the menu", default=True)
@@ -137,7 +137,7 @@ class HttpOptions(AppletOptions):
         default_text="all",
     )
     http_port: int = option(
-        Integer("PORT", least=1, most=65535), "listen on this port", default=80, short="p", default_text="80"
+        Integer("PORT", minimum=1, maximum=65535), "listen on this port", default=80, short="p", default_text="80"
     )
     nginx: bool = switch("print an nginx configuration for the same files, and exit", reach=Reach.ONCE)
     service: bool = switch(
@@ -184,10 +184,16 @@ class BootTestOptions(AppletOptions):
         details="`auto` is kvm if a test of it succeeds within two seconds, else tcg, which emulates the processor.",
     )
     memory: int = option(
-        Integer("MIB", least=128, most=1 << 20), "memory of the virtual machine, in MiB", default=1024, reach=Reach.ONCE
+        Integer("MIB", minimum=128, maximum=1 << 20),
+        "memory of the virtual machine, in MiB",
+        default=1024,
+        reach=Reach.ONCE,
     )
     timeout: int = option(
-        Integer("SECONDS", least=1, most=86400), "seconds after which the test fails", default=300, reach=Reach.ONCE
+        Integer("SECONDS", minimum=1, maximum=86400),
+        "seconds after which the test fails",
+        default=300,
+        reach=Reach.ONCE,
     )
     kernel_arguments: str = option(Text("WORDS"), "additional kernel parameters", default="", reach=Reach.ONCE)
     console: str | None = option(

@@ -48,12 +48,12 @@ class Reach(Enum):
 
 
 # Each kind of value has a `metavar`, how it is shown, and `parse`, which raises ValueError with the reason.
-# `takes_empty`: whether a variable that is set but empty is a value, rather than unset.
+# `accepts_empty`: whether a variable that is set but empty is a value, rather than unset.
 
 
 class Flag:
     metavar: ClassVar[str] = "0|1"
-    takes_empty: ClassVar[bool] = False
+    accepts_empty: ClassVar[bool] = False
 
     def parse(self, text: str) -> bool:
         if text not in {"0", "1"}:
@@ -64,7 +64,7 @@ class Flag:
 @dataclass(frozen=True, slots=True)
 class Text:
     metavar: str = "TEXT"
-    takes_empty: ClassVar[bool] = True
+    accepts_empty: ClassVar[bool] = True
 
     def parse(self, text: str) -> str:
         return text
@@ -74,7 +74,7 @@ class HostAddress:
     """An IPv4 address, or a name that clients can look up."""
 
     metavar: ClassVar[str] = "ADDRESS"
-    takes_empty: ClassVar[bool] = True
+    accepts_empty: ClassVar[bool] = True
 
     def parse(self, text: str) -> str:
         if text and not _HOSTNAME.fullmatch(text):
@@ -89,7 +89,7 @@ class HostAddress:
 
 class DirectoryPath:
     metavar: ClassVar[str] = "DIR"
-    takes_empty: ClassVar[bool] = False
+    accepts_empty: ClassVar[bool] = False
 
     def parse(self, text: str) -> str:
         """The absolute path; a relative one starts at the working directory."""
@@ -100,7 +100,7 @@ class DirectoryPath:
 
 class FilePath:
     metavar: ClassVar[str] = "FILE"
-    takes_empty: ClassVar[bool] = False
+    accepts_empty: ClassVar[bool] = False
 
     def parse(self, text: str) -> str:
         """The absolute path; a relative one starts at the working directory."""
@@ -109,10 +109,10 @@ class FilePath:
 
 class ImageName:
     metavar: ClassVar[str] = "NAME"
-    takes_empty: ClassVar[bool] = False
+    accepts_empty: ClassVar[bool] = False
 
     def parse(self, text: str) -> str:
-        if fault := naming.fault(text):
+        if fault := naming.find_fault(text):
             suggested = naming.suggest_name(text)
             raise ValueError(fault if suggested == self.metavar else f"{fault}; {suggested} is valid")
         return text
@@ -121,7 +121,7 @@ class ImageName:
 @dataclass(frozen=True, slots=True)
 class Choice:
     choices: tuple[str, ...]
-    takes_empty: ClassVar[bool] = False
+    accepts_empty: ClassVar[bool] = False
 
     @property
     def metavar(self) -> str:
@@ -136,15 +136,15 @@ class Choice:
 @dataclass(frozen=True, slots=True)
 class Integer:
     metavar: str = "N"
-    takes_empty: ClassVar[bool] = False
-    least: int = 0
-    most: int = 2**31 - 1
+    accepts_empty: ClassVar[bool] = False
+    minimum: int = 0
+    maximum: int = 2**31 - 1
 
     def parse(self, text: str) -> int:
         if not (text.isascii() and text.isdecimal()):
             raise ValueError("is not a whole number")
-        if len(text) > len(str(self.most)) + 1 or not self.least <= int(text) <= self.most:
-            raise ValueError(f"is not between {self.least} and {self.most}")
+        if len(text) > len(str(self.maximum)) + 1 or not self.minimum <= int(text) <= self.maximum:
+            raise ValueError(f"is not between {self.minimum} and {self.maximum}")
         return int(text)
 
 
@@ -152,7 +152,7 @@ class Mode:
     """Permission bits in octal; the owner must be able to read."""
 
     metavar: ClassVar[str] = "MODE"
-    takes_empty: ClassVar[bool] = False
+    accepts_empty: ClassVar[bool] = False
 
     def parse(self, text: str) -> int:
         digits = text.lstrip("0")
@@ -169,7 +169,7 @@ class Words:
     """A list of words with the quoting of a shell."""
 
     metavar: str = "WORDS"
-    takes_empty: ClassVar[bool] = True
+    accepts_empty: ClassVar[bool] = True
 
     def parse(self, text: str) -> tuple[str, ...]:
         """The words; `''` is an empty one, an empty text has none, and nothing is expanded."""
@@ -209,10 +209,10 @@ class Option:
     short: str
     """One letter, or empty."""
     argument: Argument
-    implied: str
+    implied_value: str
     """The value if the option is given without one."""
     reach: Reach
-    repeated: bool
+    is_repeatable: bool
     """Whether it may be given several times, for a tuple of values; else the last one wins."""
     group: OptionGroup
 
@@ -292,14 +292,14 @@ def option(
     details: str = "",
     default_text: str = "",
     argument: Argument = Argument.REQUIRED,
-    implied: str = "1",
+    implied_value: str = "1",
     reach: Reach = Reach.EVERYWHERE,
-    repeated: bool = False,
+    is_repeatable: bool = False,
     group: OptionGroup = OptionGroup.MAIN,
 ) -> Any:
     """A dataclass field that is an option."""
     declaration = Option(
-        "", kind, summary, details, default, default_text, short, argument, implied, reach, repeated, group
+        "", kind, summary, details, default, default_text, short, argument, implied_value, reach, is_repeatable, group
     )
     return field(default=default, metadata={"option": declaration})
 

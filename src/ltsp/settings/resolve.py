@@ -27,7 +27,7 @@ class Setting:
     """Why the value is invalid; reported only if the value is used."""
 
 
-def resolve(
+def resolve_options(
     options: type[T],
     given: Sequence[GivenOption],
     conf: Mapping[str, Setting],
@@ -38,11 +38,11 @@ def resolve(
     values: dict[str, object] = {}
     for option in declared_options(options):
         sources = _option_texts(option, given, conf, environ)
-        used = sources if option.repeated else sources[-1:]
+        used = sources if option.is_repeatable else sources[-1:]
         parsed = [_parse(option, source, faults) for source in used]
         if any(value is None for value in parsed) or not parsed:
             continue
-        values[option.name] = tuple(parsed) if option.repeated else parsed[0]
+        values[option.name] = tuple(parsed) if option.is_repeatable else parsed[0]
     return options(**values)
 
 
@@ -53,7 +53,7 @@ def _option_texts(
     named = [each for each in given if each.option == option]
     if named:
         return [
-            Setting(option.key, option.implied if each.value is None else each.value, f"option {each.spelling}")
+            Setting(option.key, option.implied_value if each.value is None else each.value, f"option {each.spelling}")
             for each in named
         ]
     if option.reach is Reach.ONCE:
@@ -68,7 +68,7 @@ def _option_texts(
 
 def _is_set(option: Option, text: str) -> bool:
     """Whether a variable counts as set: an empty one does if empty is a value, as in IONICE=""."""
-    return bool(text) or option.kind.takes_empty
+    return bool(text) or option.kind.accepts_empty
 
 
 def _parse(option: Option, source: Setting, faults: list[str]) -> object:
@@ -88,22 +88,22 @@ def _parse(option: Option, source: Setting, faults: list[str]) -> object:
 class Hooks:
     """Settings whose values are commands for a shell, to run before and after an applet."""
 
-    before: tuple[Setting, ...] = ()
-    after: tuple[Setting, ...] = ()
+    pre_hooks: tuple[Setting, ...] = ()
+    post_hooks: tuple[Setting, ...] = ()
 
     @property
-    def writable_root(self) -> tuple[Setting, ...]:
+    def hooks_with_root(self) -> tuple[Setting, ...]:
         """Those that mention LTSP_ROOT, and so need a writable tree."""
-        return tuple(hook for hook in (*self.before, *self.after) if "LTSP_ROOT" in hook.value)
+        return tuple(hook for hook in (*self.pre_hooks, *self.post_hooks) if "LTSP_ROOT" in hook.value)
 
 
 def find_hooks(conf: Mapping[str, Setting], applet: str, faults: list[str]) -> Hooks:
     """The commands of an applet, each list in the order of the keys; empty ones are skipped."""
     variable = applet.upper().replace("-", "_")
-    return Hooks(*(_commands(conf, f"{when}_{variable}_", faults) for when in ("PRE", "POST")))
+    return Hooks(*(_make_hooks(conf, f"{when}_{variable}_", faults) for when in ("PRE", "POST")))
 
 
-def _commands(conf: Mapping[str, Setting], prefix: str, faults: list[str]) -> tuple[Setting, ...]:
+def _make_hooks(conf: Mapping[str, Setting], prefix: str, faults: list[str]) -> tuple[Setting, ...]:
     found = [conf[key] for key in sorted(conf) if key.startswith(prefix)]
     faults += [f"{setting.where}: {setting.key}: {setting.fault}" for setting in found if setting.fault]
     return tuple(each for each in found if each.value and not each.fault)

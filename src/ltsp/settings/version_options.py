@@ -13,7 +13,7 @@ class VersionedOptions(AppletOptions):
     """Options of every applet that changes the versions of an image."""
 
     keep_versions: int = option(
-        Integer(least=1),
+        Integer(minimum=1),
         "how many versions of an image to keep",
         default=2,
         group=OptionGroup.PUBLISHING,
@@ -28,7 +28,7 @@ class VersionedOptions(AppletOptions):
         details="Clients that booted a version keep reading it; this is how long they may stay on.",
     )
     keep_share: int = option(
-        Integer("PERCENT", most=100),
+        Integer("PERCENT", maximum=100),
         "how much of the disk the versions kept only by KEEP_DAYS may use",
         default=25,
         group=OptionGroup.PUBLISHING,
@@ -60,7 +60,7 @@ def _version_option(summary: str, details: str = "") -> str | None:
 
 def _versions_option(summary: str, details: str = "") -> tuple[str, ...]:
     declared: tuple[str, ...] = option(
-        Text("VERSION"), summary, default=(), details=details, reach=Reach.ONCE, repeated=True
+        Text("VERSION"), summary, default=(), details=details, reach=Reach.ONCE, is_repeatable=True
     )
     return declared
 
@@ -85,7 +85,7 @@ class VersionsOptions(VersionedOptions):
         "with --remove-all: also remove versions that are pinned, in use or not made here", reach=Reach.ONCE
     )
     keep: int | None = option(
-        Integer(least=1),
+        Integer(minimum=1),
         "how many versions --prune keeps",
         default=None,
         default_text="KEEP_VERSIONS",
@@ -104,13 +104,13 @@ class VersionsOptions(VersionedOptions):
         if self.remove_all and (of_version or self.prune):
             yield "option --remove-all cannot be combined with --use, --pin, --unpin, --remove or --prune"
         if of_version and operands != 1:
-            yield f"options for a version require one image, but {operands} are given"
+            yield f"--use, --pin, --unpin and --remove require exactly one image, but {operands} are given"
 
     @property
-    def removes(self) -> bool:
+    def removes_versions(self) -> bool:
         return bool(self.remove) or self.prune or self.remove_all
 
     @property
     def has_actions(self) -> bool:
         """Whether anything changes before the versions are listed."""
-        return bool(self.use or self.pin or self.unpin) or self.removes
+        return bool(self.use or self.pin or self.unpin) or self.removes_versions

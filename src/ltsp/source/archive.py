@@ -18,15 +18,15 @@ from tempfile import TemporaryFile, mkdtemp
 from typing import BinaryIO, Final
 
 from ltsp.archive.archive import ArchiveFormat
-from ltsp.archive.header import BLOCK, is_header
+from ltsp.archive.header import BLOCK, is_tar_header
 from ltsp.errors import FileChanged, FormatError, LtspError, ReaderFailed, SourceError, UsageError
 from ltsp.host import command
 from ltsp.host.root import RootDirectory
 from ltsp.inspection.root_file_systems import enter_nested_root
 from ltsp.sandbox.client import ARCHIVES, DISKS, SandboxReader, start_reader
 from ltsp.sandbox.messages import SCRATCH, ArchiveCheck, CheckArchive, OpenArchive, ReadArchive
-from ltsp.source.location import LAYOUT, REGISTRY, STANDARD_INPUT, ImageReference
-from ltsp.source.source import ClosedSource, Kept, Plan, SourcePart
+from ltsp.source.location import LAYOUT_PREFIX, REGISTRY_PREFIX, STANDARD_INPUT, ImageReference
+from ltsp.source.source import Kept, Plan, SelfContainedSource, SourcePart
 from ltsp.storage import compressed
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode, printable
@@ -35,9 +35,9 @@ from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
 _SESSION_MODULE: Final = ARCHIVES
-_MOST_PARTS: Final = 4000
+_MAX_PARTS: Final = 4000
 """Limit on the files of a layout that are opened: 1000 layers, and the manifests that lead to them."""
-_NO_DISKS: Final = "only archives can be read from standard input: save the disk image to a file, and name that file"
+_STDIN_HINT: Final = "only archives can be read from standard input: save the disk image to a file, and name that file"
 _COPY_PREFIX: Final = "ltsp-registry-"
 """Prefix of the directories that skopeo copies to."""
 _ORPHAN_AGE: Final = 60.0
@@ -46,20 +46,20 @@ _ORPHAN_AGE: Final = 60.0
 
 def archive_source(reference: ImageReference, name: str) -> ArchiveSource | LayoutSource | RegistrySource:
     """The source that a reference names. Raises LtspError if there is none."""
-    if reference.prefix == REGISTRY:
+    if reference.prefix == REGISTRY_PREFIX:
         return RegistrySource(name, reference.path)
     if reference.path != STANDARD_INPUT and not os.path.lexists(encode(reference.path)):
         raise LtspError(
             f"{printable(reference.path)} not found", f"use {reference.prefix}PATH or {reference.prefix}PATH:TAG"
         )
-    if reference.prefix == LAYOUT:
+    if reference.prefix == LAYOUT_PREFIX:
         return LayoutSource(name, reference.path, reference.tag)
     form = ArchiveFormat(reference.prefix.removesuffix(":")) if reference.prefix else ArchiveFormat.ANY
     return ArchiveSource(name, reference.path, form, reference.tag)
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveSource(ClosedSource):
+class ArchiveSource(SelfContainedSource):
     """A tar archive, compressed or not, of a root file system or of a container image."""
 
     name: str
@@ -85,23 +85,23 @@ class ArchiveSource(ClosedSource):
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:  # noqa: ARG002 - it is whole or damaged
         """Raises FormatError for a damaged archive, and FileChanged if the file was written to meanwhile."""
-        shown = "standard input" if self.path == STANDARD_INPUT else printable(self.path)
-        with ExitStack() as opened:
-            descriptor = _open_input(self.path, shown, opened)
-            before = _state(descriptor)
+        display_name = "standard input" if self.path == STANDARD_INPUT else printable(self.path)
+        with ExitStack() as stack:
+            descriptor = _open_input(self.path, display_name, stack)
+            initial_stamp = _change_stamp(descriptor)
             file = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115 - it closes nothing
-            with _translate_errors(shown, _NO_DISKS if self.path == STANDARD_INPUT else ""):
+            with _translate_errors(display_name, _STDIN_HINT if self.path == STANDARD_INPUT else ""):
                 request = OpenArchive(_scratch_directory(), self.form.value, self.tag)
-                tree = opened.enter_context(_read_tree(request, [file], _refuse_part, self.kept))
+                tree = stack.enter_context(_read_tree(request, [file], _refuse_part, self.kept))
             yield enter_nested_root(_strip_top_directory(tree)).select(selection)
-            if _state(descriptor) != before:
+            if _change_stamp(descriptor) != initial_stamp:
                 raise FileChanged(
-                    f"{shown} was written to while it was being read", "try again when it is no longer in use"
+                    f"{display_name} was written to while it was being read", "try again when it is no longer in use"
                 )
 
 
 @dataclass(frozen=True, slots=True)
-class LayoutSource(ClosedSource):
+class LayoutSource(SelfContainedSource):
     """An image in an OCI layout directory."""
 
     name: str
@@ -127,7 +127,7 @@ class LayoutSource(ClosedSource):
 
 
 @dataclass(frozen=True, slots=True)
-class RegistrySource(ClosedSource):
+class RegistrySource(SelfContainedSource):
     """An image in a registry, copied by skopeo with the logins and mirrors that it is configured with."""
 
     name: str
@@ -136,7 +136,7 @@ class RegistrySource(ClosedSource):
 
     @property
     def description(self) -> str:
-        return f"container image {REGISTRY}{self.reference}"
+        return f"container image {REGISTRY_PREFIX}{self.reference}"
 
     @property
     def kind(self) -> str:
@@ -151,42 +151,49 @@ class RegistrySource(ClosedSource):
         with _make_copy_directory(_scratch_directory()) as directory:
             layout = f"{directory}/layout"
             command.run(
-                ["skopeo", "--tmpdir", directory, "copy", f"{REGISTRY}{self.reference}", f"{LAYOUT}{layout}"],
+                [
+                    "skopeo",
+                    "--tmpdir",
+                    directory,
+                    "copy",
+                    f"{REGISTRY_PREFIX}{self.reference}",
+                    f"{LAYOUT_PREFIX}{layout}",
+                ],
                 package="skopeo",
             )
-            with _open_layout(layout, "", printable(f"{REGISTRY}{self.reference}")) as tree:
+            with _open_layout(layout, "", printable(f"{REGISTRY_PREFIX}{self.reference}")) as tree:
                 yield tree.select(selection)
 
 
 @contextmanager
-def _open_layout(path: str, tag: str, shown: str) -> Iterator[Tree]:
-    with ExitStack() as opened:
-        with _translate_errors(shown):
-            root = opened.enter_context(RootDirectory.open(encode(path)))
+def _open_layout(path: str, tag: str, display_name: str) -> Iterator[Tree]:
+    with ExitStack() as stack:
+        with _translate_errors(display_name):
+            root = stack.enter_context(RootDirectory.open(encode(path)))
         parts: dict[str, tuple[BinaryIO, tuple[int, int]]] = {}
 
-        def part(path: str) -> BinaryIO:
+        def open_part(path: str) -> BinaryIO:
             if path not in parts:
-                if len(parts) == _MOST_PARTS:
-                    raise FormatError(f"is damaged: it refers to more than {_MOST_PARTS} files")
-                file = opened.enter_context(_open_part(root, path))
-                parts[path] = file, _state(file.fileno())
+                if len(parts) == _MAX_PARTS:
+                    raise FormatError(f"is damaged: it refers to more than {_MAX_PARTS} files")
+                file = stack.enter_context(_open_part(root, path))
+                parts[path] = file, _change_stamp(file.fileno())
             return os.fdopen(os.dup(parts[path][0].fileno()), "rb", buffering=0)
 
-        with _translate_errors(shown):
+        with _translate_errors(display_name):
             request = OpenArchive(_scratch_directory(), ArchiveFormat.ANY.value, tag, is_layout=True)
-            tree = opened.enter_context(_read_tree(request, [], part))
+            tree = stack.enter_context(_read_tree(request, [], open_part))
         yield tree
-        if any(_state(file.fileno()) != state for file, state in parts.values()):
+        if any(_change_stamp(file.fileno()) != state for file, state in parts.values()):
             raise FileChanged(
-                f"{shown} was written to while it was being read", "try again when it is no longer in use"
+                f"{display_name} was written to while it was being read", "try again when it is no longer in use"
             )
 
 
 def _open_part(root: RootDirectory, path: str) -> BinaryIO:
     """Raises FormatError if it does not exist, SourceError if it cannot be read."""
     try:
-        return os.fdopen(root.follow_file(encode(path)), "rb", buffering=0)
+        return os.fdopen(root.open_file_following_links(encode(path)), "rb", buffering=0)
     except FileNotFoundError:
         raise FormatError(f"is not a valid OCI layout: {printable(path)} is missing") from None
     except OSError as error:
@@ -201,7 +208,7 @@ def _refuse_part(path: str) -> BinaryIO:
 def _read_tree(
     request: OpenArchive,
     files: Sequence[BinaryIO],
-    part: Callable[[str], BinaryIO],
+    open_part: Callable[[str], BinaryIO],
     kept: Kept[SandboxReader] | None = None,
 ) -> Iterator[Tree]:
     """The tree, read by a process that ends with the block: `kept`, or another one.
@@ -209,18 +216,18 @@ def _read_tree(
     Raises LtspError; its message begins with a verb, and the caller prepends the name.
     """
 
-    def other(path: str) -> BinaryIO:
-        return _make_scratch_file(request.scratch) if path == SCRATCH else part(path)
+    def open_file(path: str) -> BinaryIO:
+        return _make_scratch_file(request.scratch) if path == SCRATCH else open_part(path)
 
-    with ExitStack() as opened:
-        reader = kept.take(opened) if kept else None
+    with ExitStack() as stack:
+        reader = kept.take(stack) if kept else None
         if reader is None or not reader.is_running():
-            reader = opened.enter_context(start_reader([_SESSION_MODULE], may_write=True))
-        reader.open(request, files, other)
+            reader = stack.enter_context(start_reader([_SESSION_MODULE], may_write=True))
+        reader.open(request, files, open_file)
         yield reader.tree(ReadArchive())
 
 
-def check_archive(file: BinaryIO, shown: str, keep: ExitStack) -> tuple[bool, Kept[SandboxReader] | None]:
+def check_archive(file: BinaryIO, display_name: str, keep: ExitStack) -> tuple[bool, Kept[SandboxReader] | None]:
     """Whether a file is a tar archive. The first block of a compressed one is unpacked in the sandbox.
 
     The process that did so can read archives and disks, and is kept until `keep` closes.
@@ -228,32 +235,32 @@ def check_archive(file: BinaryIO, shown: str, keep: ExitStack) -> tuple[bool, Ke
     """
     start = os.pread(file.fileno(), BLOCK, 0)
     if not compressed.detect_compression(start):
-        return is_header(start), None
-    with ExitStack() as opened, _translate_errors(shown):
-        reader = opened.enter_context(start_reader([_SESSION_MODULE, DISKS], may_write=True))
+        return is_tar_header(start), None
+    with ExitStack() as stack, _translate_errors(display_name):
+        reader = stack.enter_context(start_reader([_SESSION_MODULE, DISKS], may_write=True))
         reader.open(OpenArchive("", ArchiveFormat.ANY.value), [file], _refuse_part)
         is_archive = reader.ask(CheckArchive(), ArchiveCheck).is_archive
-        return is_archive, Kept(reader, opened.pop_all(), keep)
+        return is_archive, Kept(reader, stack.pop_all(), keep)
 
 
 @contextmanager
-def _translate_errors(shown: str, remedy: str = "") -> Iterator[None]:
+def _translate_errors(display_name: str, remedy: str = "") -> Iterator[None]:
     """Add the name of the source to errors, and a remedy to those that have none."""
     try:
         yield
     except ReaderFailed as error:
-        raise ReaderFailed(f"{shown}: {error.message}", error.hint) from error
+        raise ReaderFailed(f"{display_name}: {error.message}", error.hint) from error
     except FormatError as error:
         raise FormatError(
-            f"{shown} {error.message}", error.hint or remedy or "copy it again, or recreate it"
+            f"{display_name} {error.message}", error.hint or remedy or "copy it again, or recreate it"
         ) from error
     except SourceError as error:
-        raise SourceError(f"{shown} {error.message}", error.hint) from error
+        raise SourceError(f"{display_name} {error.message}", error.hint) from error
     except OSError as error:
-        raise SourceError(f"cannot read {shown}: {error.strerror}") from error
+        raise SourceError(f"cannot read {display_name}: {error.strerror}") from error
 
 
-def _open_input(path: str, shown: str, opened: ExitStack) -> int:
+def _open_input(path: str, display_name: str, stack: ExitStack) -> int:
     if path == STANDARD_INPUT:
         if os.isatty(0):
             raise UsageError(
@@ -261,11 +268,13 @@ def _open_input(path: str, shown: str, opened: ExitStack) -> int:
                 "pipe an archive into it: podman export CONTAINER | ltsp image - --name NAME",
             )
         return 0
-    with _translate_errors(shown):
+    with _translate_errors(display_name):
         descriptor = os.open(encode(path), os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
-    opened.callback(os.close, descriptor)
+    stack.callback(os.close, descriptor)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise SourceError(f"{shown} is not a regular file", "for a directory that is an OCI layout, write oci:DIR")
+        raise SourceError(
+            f"{display_name} is not a regular file", "for a directory that is an OCI layout, write oci:DIR"
+        )
     return descriptor
 
 
@@ -278,7 +287,7 @@ def _strip_top_directory(tree: Tree) -> Tree:
     return tree
 
 
-def _state(descriptor: int) -> tuple[int, int]:
+def _change_stamp(descriptor: int) -> tuple[int, int]:
     """What a write to the file changes; constant for a pipe."""
     status = os.fstat(descriptor)
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (0, 0)
@@ -325,8 +334,8 @@ def _remove_orphans(scratch: str) -> None:
             if not entry.name.startswith(_COPY_PREFIX):
                 continue
             status = entry.stat(follow_symlinks=False)
-            ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
-            if ours and time.time() - status.st_mtime > _ORPHAN_AGE and _is_unlocked(entry.path):
+            is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+            if is_own and time.time() - status.st_mtime > _ORPHAN_AGE and _is_unlocked(entry.path):
                 shutil.rmtree(entry.path, ignore_errors=True)
 
 

@@ -45,62 +45,62 @@ class CombinedSource(SourceWrapper):
     def plan(self) -> Plan:
         plan = self.base.plan()
         covered = {entry.image_spec.subdir for entry in self.overlays}
-        taken = [part for part in plan.included if not part.path or part.path not in covered]
+        included = [part for part in plan.included if not part.path or part.path not in covered]
         left_out = [part for part in plan.left_out if part.path not in covered]
         warnings = [*self.warnings, *plan.warnings]
-        snapshots, read_live = [*plan.snapshots], [*plan.read_live]
-        others = []
+        snapshots, live_parts = [*plan.snapshots], [*plan.live_parts]
+        overlay_plans = []
         for entry in self.overlays:
             at = entry.image_spec.subdir
             if entry.source is None:
-                taken.append(SourcePart(at, entry.description, "part of the source itself"))
+                included.append(SourcePart(at, entry.description, "part of the source itself"))
                 continue
             below = entry.source.plan()
-            taken += (_move_part(at, part) for part in below.included)
+            included += (_move_part(at, part) for part in below.included)
             left_out += (_move_part(at, part) for part in below.left_out)
             warnings += below.warnings
             snapshots += (replace(each, path=_join_path(at, each.path)) for each in below.snapshots)
-            read_live += (_move_part(at, part) for part in below.read_live)
-            others.append(below)
+            live_parts += (_move_part(at, part) for part in below.live_parts)
+            overlay_plans.append(below)
         return Plan(
-            tuple(taken),
+            tuple(included),
             tuple(left_out),
             tuple(warnings),
             plan.reader,
             tuple(snapshots),
-            tuple(read_live),
+            tuple(live_parts),
             is_frozen=plan.is_frozen,  # package locks are those of the first part
-            invalid_reason=next(filter(None, (each.invalid_reason for each in (plan, *others))), ""),
+            invalid_reason=next(filter(None, (each.invalid_reason for each in (plan, *overlay_plans))), ""),
         )
 
     @contextmanager
     def peek_tree(self, selection: Selection) -> Iterator[Tree | None]:
         """The outline of all parts, or None."""
-        with ExitStack() as opened:
-            tree = opened.enter_context(self.base.peek_tree(_without_covered(selection, self._covered)))
+        with ExitStack() as stack:
+            tree = stack.enter_context(self.base.peek_tree(_exclude_covered(selection, self._covered_directories)))
             for entry in self.overlays:
                 at = None if tree is None else tree.resolve(entry.image_spec.subdir)
                 if tree is None or entry.source is None or at is None or not isinstance(tree.get(at), Directory):
                     tree = None
                     break
-                part = opened.enter_context(entry.source.peek_tree(_selection_below(selection, at)))
+                part = stack.enter_context(entry.source.peek_tree(_select_in_part(selection, at)))
                 tree = tree.edit({at: part.root}) if at and part else part
             yield tree
 
     @property
-    def _covered(self) -> frozenset[str]:
+    def _covered_directories(self) -> frozenset[str]:
         return frozenset(entry.image_spec.subdir for entry in self.overlays if entry.image_spec.subdir)
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
-        with ExitStack() as opened:
-            tree = opened.enter_context(self.base.open(_without_covered(selection, self._covered), faults))
+        with ExitStack() as stack:
+            tree = stack.enter_context(self.base.open(_exclude_covered(selection, self._covered_directories), faults))
             for entry in self.overlays:
                 at = _resolve_subdir(tree, entry.image_spec.subdir, selection)
                 if at is None:
                     continue
-                below = _FaultsBelow(outer=faults, at=at)
-                part = opened.enter_context(self._open_part(entry, tree, _selection_below(selection, at), below))
+                below = _OverlayFaults(outer=faults, at=at)
+                part = stack.enter_context(self._open_part(entry, tree, _select_in_part(selection, at), below))
                 tree = tree.edit({at: part.root}) if at else part
             yield tree
 
@@ -114,9 +114,9 @@ class CombinedSource(SourceWrapper):
             case Directory() as directory:
                 yield Tree(directory).select(selection)
             case File(content=content):
-                with ExitStack() as opened:
-                    image = self.open_image(opened.enter_context(spill_to_host(content)), opened)
-                    yield opened.enter_context(image.open(selection, faults))
+                with ExitStack() as stack:
+                    image = self.open_image(stack.enter_context(spill_to_host(content)), stack)
+                    yield stack.enter_context(image.open(selection, faults))
             case _:
                 raise SourceError(
                     f"{printable(entry.image_spec.image)} not found in {printable(self.base.description)}",
@@ -125,7 +125,7 @@ class CombinedSource(SourceWrapper):
 
 
 @dataclass(slots=True)
-class _FaultsBelow(Faults):
+class _OverlayFaults(Faults):
     """Passes faults of a part on, under their path in the whole tree."""
 
     outer: Faults = field(default_factory=Faults)
@@ -149,17 +149,17 @@ def _join_path(above: str, path: str) -> str:
     return f"{above}/{path}" if above and path else above or path
 
 
-def _without_covered(selection: Selection, covered: frozenset[str]) -> Selection:
+def _exclude_covered(selection: Selection, covered: frozenset[str]) -> Selection:
     """The selection for the first part: directories that another part covers are not read."""
 
     def select(path: str, directory: bool) -> Inclusion:
-        take = selection(path, directory)
-        return Inclusion.EMPTIED if directory and take is Inclusion.ALL and path in covered else take
+        inclusion = selection(path, directory)
+        return Inclusion.EMPTIED if directory and inclusion is Inclusion.ALL and path in covered else inclusion
 
     return select
 
 
-def _selection_below(selection: Selection, at: str) -> Selection:
+def _select_in_part(selection: Selection, at: str) -> Selection:
     """The selection for a part, with paths relative to that part."""
     if not at:
         return selection

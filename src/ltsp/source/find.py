@@ -17,7 +17,7 @@ from ltsp.settings import naming
 from ltsp.source import spec
 from ltsp.source.combine import CombinedSource, OverlayEntry
 from ltsp.source.directory.directory import DirectorySource
-from ltsp.source.location import STANDARD_INPUT, ImageReference, is_path, locate, suggest_local_path
+from ltsp.source.location import STANDARD_INPUT, ImageReference, is_path, locate_source, suggest_local_path
 from ltsp.source.names import derive_name
 from ltsp.source.snapshot.snapshot import NONE
 from ltsp.source.source import Source
@@ -32,27 +32,27 @@ def find_source(
     base_dir: str,
     *,
     name: str = "",
-    leave_out: tuple[str, ...] = (),
-    recorded: Callable[[str], str] = lambda _name: "",
+    excluded_directories: tuple[str, ...] = (),
+    find_recorded: Callable[[str], str] = lambda _name: "",
     recompress: bool = False,
     disks: DiskOptions = DEFAULT_OPTIONS,
     snapshots: str = NONE,
-    own_rule: str = "",
+    user_rule: str = "",
     keep: ExitStack | None = None,
 ) -> Source:
     """The source that a command line argument stands for.
 
-    `name` overrides the image name that the argument implies. `leave_out` are directories of the host that no tree
-    may contain. `recorded` maps the name of an exported image to the source that it was made from, or to nothing;
-    `recompress` allows such an image to be its own source. `snapshots` is the kind of snapshot to read directories
-    from. `own_rule` is the user's rule for finding a kernel, which may match that of a live medium. A process that read
+    `name` overrides the image name that the argument implies. `excluded_directories` of the host are in no tree.
+    `find_recorded` maps the name of an exported image to the source that it was made from, or to nothing; `recompress`
+    allows such an image to be its own source. `snapshots` is the kind of snapshot to read directories from. `user_rule`
+    is the user's rule for finding a kernel, which may match that of a live medium. A process that read
     the source to find out what it is ends with this call; if `keep` is given, it waits for the source to be opened,
     until `keep` closes.
 
     Raises UsageError for a bad name or notation, LtspError if nothing is found, SourceError if it is not a system.
     """
     first, *others = spec.parse(argument)
-    finder = _SourceFinder(base_dir, leave_out, recorded, recompress, disks, snapshots, own_rule, keep)
+    finder = _SourceFinder(base_dir, excluded_directories, find_recorded, recompress, disks, snapshots, user_rule, keep)
     if others and not others[0].image.startswith("/") and not others[0].subdir:
         inner = others.pop(0)
         base: Source = finder.find_inner(finder.find_base(first, name, inner.image), first.image, inner)
@@ -71,12 +71,12 @@ def find_source(
 @dataclass(frozen=True, slots=True)
 class _SourceFinder:
     base_dir: str
-    leave_out: tuple[str, ...]
-    recorded: Callable[[str], str]
+    excluded_directories: tuple[str, ...]
+    find_recorded: Callable[[str], str]
     recompress: bool
     disks: DiskOptions
     snapshots: str
-    own_rule: str
+    user_rule: str
     keep: ExitStack | None
 
     def find_base(self, image_spec: ImageSpec, name: str, inner: str = "") -> Source:
@@ -86,35 +86,37 @@ class _SourceFinder:
             return _source_from_reference(reference, name, image_spec)
         if not name and "/" not in image_spec.image and not is_path(image_spec.image):
             _check_is_name(image_spec.image, self.base_dir)
-        path, note = locate(image_spec.image, self.base_dir)
-        own = _check_image_name(name or derive_name(path))
-        if not name and not self.recompress and _is_same_file(path, f"{self.base_dir}/images/{own}.img"):
-            return self._find_recorded_source(path, own)
+        path, note = locate_source(image_spec.image, self.base_dir)
+        checked_name = _check_image_name(name or derive_name(path))
+        if not name and not self.recompress and _is_same_file(path, f"{self.base_dir}/images/{checked_name}.img"):
+            return self._find_recorded_source(path, checked_name)
         notes = tuple(filter(None, (note, _warn_of_ignored_options(image_spec))))
         if not os.path.isdir(encode(path)):
-            return self._source_from_file(path, own, image_spec, notes, inner)
-        source = self._source_from_directory(path, own, image_spec)
-        missing = root_file_systems.find_missing(path)
+            return self._source_from_file(path, checked_name, image_spec, notes, inner)
+        source = self._source_from_directory(path, checked_name, image_spec)
+        missing = root_file_systems.find_missing_marks(path)
         if not missing:
             return replace(source, warnings=notes)
         return self._source_from_carrier(source, image_spec.image, missing, notes, inner)
 
     def _source_from_carrier(
-        self, carrier: DirectorySource, written: str, missing: str, notes: tuple[str, ...], inner: str
+        self, carrier: DirectorySource, argument: str, missing: str, notes: tuple[str, ...], inner: str
     ) -> Source:
         """What is in a directory that is not a root file system itself, because of what is missing."""
         from ltsp.inspection import exported_disk  # noqa: PLC0415 -- root file systems do without, as below
 
         with replace(carrier, snapshots=NONE).open(_select_markers, Faults()) as tree:
-            carried, inside = LiveMedium.of(tree), root_file_systems.find_nested_roots(tree)
-            if inside and not inner:
-                return self._source_from_nested_root(carrier, root_file_systems.choose_bootable(tree, inside), notes)
+            live, nested = LiveMedium.of(tree), root_file_systems.find_nested_roots(tree)
+            if nested and not inner:
+                return self._source_from_nested_root(
+                    carrier, root_file_systems.choose_bootable_root(tree, nested), notes
+                )
             disks = exported_disk.find_disks(tree)
             remedy = (
                 exported_disk.suggest_command(carrier.path, disks) if disks else root_file_systems.suggest_remedy(tree)
             )
-        if carried is not None or inner:
-            return self._make_live_source(carrier, written, carried, notes, inner)
+        if live is not None or inner:
+            return self._make_live_source(carrier, argument, live, notes, inner)
         raise SourceError(f"{printable(carrier.path)}: {missing}", remedy)
 
     def _source_from_file(
@@ -122,42 +124,44 @@ class _SourceFinder:
     ) -> Source:
         from ltsp.source.image_file import source_from_file  # noqa: PLC0415 -- directories do without, as below
 
-        image = source_from_file(path, name, image_spec, self.disks, system=True, holding=inner, keep=self.keep)
+        image = source_from_file(
+            path, name, image_spec, self.disks, require_system=True, required_path=inner, keep=self.keep
+        )
         if image.kind == "archive":
             return self._make_live_source(image, image_spec.image, None, notes, inner, is_archive=True)
         if image.kind != "disk":
             return image
         from ltsp.source.disk.disk import DiskSource  # noqa: PLC0415
 
-        if isinstance(image, DiskSource) and (image.live or image.seen is None):
+        if isinstance(image, DiskSource) and (image.live or image.inspected_plan is None):
             return self._make_live_source(image, image_spec.image, image.live, notes, inner)
         return image
 
-    def _source_from_nested_root(self, carrier: DirectorySource, inside: NestedRoot, notes: tuple[str, ...]) -> Source:
+    def _source_from_nested_root(self, carrier: DirectorySource, nested: NestedRoot, notes: tuple[str, ...]) -> Source:
         """The root file system in a directory, with the directories that its carrier mounts into it."""
 
         def directory(path: str, at: str = "") -> DirectorySource:
-            whole = f"{carrier.path.rstrip('/')}/{path}"
-            return self._source_from_directory(whole, carrier.name, ImageSpec(whole, subdir=at))
+            full_path = f"{carrier.path.rstrip('/')}/{path}"
+            return self._source_from_directory(full_path, carrier.name, ImageSpec(full_path, subdir=at))
 
-        base = replace(directory(inside.path), warnings=notes)
-        overlays = tuple(OverlayEntry(ImageSpec(path, subdir=at), directory(path, at)) for at, path in inside.overlays)
+        base = replace(directory(nested.path), warnings=notes)
+        overlays = tuple(OverlayEntry(ImageSpec(path, subdir=at), directory(path, at)) for at, path in nested.overlays)
         return CombinedSource(base, overlays, self.open_image) if overlays else base
 
-    def find_inner(self, base: Source, written: str, image_spec: ImageSpec) -> Source:
+    def find_inner(self, base: Source, argument: str, image_spec: ImageSpec) -> Source:
         """A file or directory of the first part, taken in its place."""
         from ltsp.source.live.live_source import LiveSource  # noqa: PLC0415
 
         notes = tuple(filter(None, (_warn_of_ignored_options(image_spec),)))
         if not isinstance(base, LiveSource):
-            base = LiveSource(base, self.open_image, written, None, own_rule=self.own_rule)
+            base = LiveSource(base, self.open_image, argument, None, user_rule=self.user_rule)
         return replace(base, inner_path=image_spec.image, warnings=(*base.warnings, *notes))
 
     def _make_live_source(
         self,
         medium: Source,
-        written: str,
-        carried: LiveMedium | None,
+        argument: str,
+        live: LiveMedium | None,
         notes: tuple[str, ...],
         inner: str,
         *,
@@ -166,18 +170,20 @@ class _SourceFinder:
         """Raises SourceError if the user has to choose a system, and `inner` is empty."""
         from ltsp.source.live.live_source import LiveSource  # noqa: PLC0415
 
-        own_rule = self.own_rule
+        user_rule = self.user_rule
         source = LiveSource(
-            medium, self.open_image, written, carried, archive=is_archive, warnings=notes, own_rule=own_rule
+            medium, self.open_image, argument, live, is_archive=is_archive, warnings=notes, user_rule=user_rule
         )
         if not inner:
-            source.check_chosen()
+            source.check_system_chosen()
         return source
 
     def find_part(self, image_spec: ImageSpec) -> Source:
         """Another part: a directory or image of the host."""
         if not os.path.exists(encode(image_spec.image)):
-            raise LtspError(f"{printable(image_spec.image)} not found", "give an absolute path: only the first part may be a name")
+            raise LtspError(
+                f"{printable(image_spec.image)} not found", "give an absolute path: only the first part may be a name"
+            )
         if os.path.isdir(encode(image_spec.image)):
             return self._source_from_directory(image_spec.image, derive_name(image_spec.image), image_spec)
         from ltsp.source.image_file import source_from_file  # noqa: PLC0415
@@ -193,7 +199,7 @@ class _SourceFinder:
 
     def _find_recorded_source(self, path: str, name: str) -> Source:
         """The source that an exported image was made from, if the argument named only the image itself."""
-        argument = self.recorded(name)
+        argument = self.find_recorded(name)
         if argument in ("", name, STANDARD_INPUT) or _is_same_file(argument, path):
             raise LtspError(
                 f"{printable(path)} is an exported image, and its source is unknown",
@@ -203,10 +209,10 @@ class _SourceFinder:
             argument,
             self.base_dir,
             name=name,
-            leave_out=self.leave_out,
+            excluded_directories=self.excluded_directories,
             disks=self.disks,
             snapshots=self.snapshots,
-            own_rule=self.own_rule,
+            user_rule=self.user_rule,
             keep=self.keep,
         )
 
@@ -226,7 +232,7 @@ class _SourceFinder:
         kind = "chroot" if is_chroot(encode(path)) else "directory"
         description = "the running system" if real == "/" else f"{kind} {path}"
         source = DirectorySource(
-            name, path, description, self.leave_out, at=image_spec.subdir, snapshots=self.snapshots
+            name, path, description, self.excluded_directories, subdir=image_spec.subdir, snapshots=self.snapshots
         )
         source.check_snapshots()
         return source
@@ -234,33 +240,33 @@ class _SourceFinder:
 
 def _check_image_name(name: str) -> str:
     """Raises UsageError, with a suggestion, for an invalid image name."""
-    if fault := naming.fault(name):
+    if fault := naming.find_fault(name):
         raise UsageError(f"image name {name!a} {fault}", f"choose another: --name={naming.suggest_name(name)}")
     return name
 
 
 def _check_is_name(text: str, base_dir: str) -> None:
     """Raises UsageError for text that is neither a valid name nor a path (which starts with / or .)."""
-    if fault := naming.fault(text):
-        raise UsageError(f"image name {text!a} {fault}", _typed_instead(text, base_dir))
+    if fault := naming.find_fault(text):
+        raise UsageError(f"image name {text!a} {fault}", _suggest_argument(text, base_dir))
 
 
-def _typed_instead(text: str, base_dir: str) -> str:
+def _suggest_argument(text: str, base_dir: str) -> str:
     """What to type in place of an invalid name: the path of that name, or the closest valid name."""
     likely = naming.suggest_name(derive_name(text))
-    if typed := suggest_local_path(text):
-        return f"to use the one in the current directory, type {typed} --name={likely}"
-    if path := _path(text, base_dir):
+    if suggestion := suggest_local_path(text):
+        return f"to use the one in the current directory, type {suggestion} --name={likely}"
+    if path := _find_in_base_dir(text, base_dir):
         return f"type {shlex.quote(printable(path))} --name={likely}"
-    if path := _path(likely, base_dir):
+    if path := _find_in_base_dir(likely, base_dir):
         return f"for {printable(path)}, type {likely}"
     return f"give its path (starting with / or .) and --name={likely}"
 
 
-def _path(name: str, base_dir: str) -> str:
+def _find_in_base_dir(name: str, base_dir: str) -> str:
     """The path of that name in the base directory; empty if there is none."""
     try:
-        return locate(name, base_dir)[0]
+        return locate_source(name, base_dir)[0]
     except LtspError:
         return ""
 
@@ -293,7 +299,7 @@ def _select_markers(path: str, directory: bool) -> Inclusion:
     top, _, below = path.partition("/")
     return (
         Inclusion.ALL
-        if top in live_medium.TOPS and not (directory and below)
+        if top in live_medium.MEDIUM_DIRECTORIES and not (directory and below)
         else root_file_systems.select_markers(path, directory)
     )
 

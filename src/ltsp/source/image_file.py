@@ -25,10 +25,10 @@ _SQUASHFS: Final = "a squashfs"
 _DISK: Final = "a disk"
 """Also anything unrecognized: its reader reports what it finds."""
 
-_HEAD: Final = 1024
+_HEAD_SIZE: Final = 1024
 _DMG_TRAILER_SIZE, _DMG_MAGIC = 512, b"koly"
 """The trailer of a macOS disk image. dmg2img, dmg2img.h"""
-_NAMES: Final = {
+_FORMATS_BY_SUFFIX: Final = {
     ".qcow2": image.QCOW2,
     ".vdi": image.VDI,
     ".vhd": image.VHD,
@@ -36,8 +36,8 @@ _NAMES: Final = {
     ".vmdk": image.VMDK,
 }
 """File name suffixes that stand for exactly one format."""
-_FETCH: Final = "copy or download it again, or unpack it if it is an archive"
-_FLAT: Final = "-flat.vmdk"
+_DOWNLOAD_AGAIN_HINT: Final = "copy or download it again, or unpack it if it is an archive"
+_FLAT_SUFFIX: Final = "-flat.vmdk"
 """Suffix of the raw disk that a VMDK descriptor next to it refers to."""
 
 
@@ -47,11 +47,11 @@ def source_from_file(
     image_spec: ImageSpec,
     disks: DiskOptions,
     *,
-    system: bool = False,
-    holding: str = "",
+    require_system: bool = False,
+    required_path: str = "",
     keep: ExitStack | None = None,
 ) -> Source:
-    """A file as a source; with `system`, it has to contain a system, or the path `holding`.
+    """A file as a source; with `require_system`, it has to contain a system, or `required_path`.
 
     The process that looked into it is kept until the source is opened or `keep` closes.
     Raises LtspError if its content is not supported.
@@ -73,7 +73,14 @@ def source_from_file(
 
             with _explain_name(found.misnamed):
                 return disk_source(
-                    path, name, image_spec, disks, system=system, holding=holding, keep=keep, started=found.started
+                    path,
+                    name,
+                    image_spec,
+                    disks,
+                    require_system=require_system,
+                    required_path=required_path,
+                    keep=keep,
+                    kept_reader=found.started,
                 )
     if image_spec.fstype not in ("", "auto", "squashfs"):
         what = f"fstype={printable(image_spec.fstype)} does not apply to {printable(path)}, which is a squashfs"
@@ -118,7 +125,7 @@ def _explain_name(misnamed: str) -> Iterator[None]:
         yield
     except SourceError as error:
         if misnamed:
-            hint = f"it is named like a {misnamed} disk but is not one: {_FETCH}"
+            hint = f"it is named like a {misnamed} disk but is not one: {_DOWNLOAD_AGAIN_HINT}"
             raise SourceError(error.message, hint) from error
         raise
 
@@ -129,7 +136,7 @@ def _detect_kind(file: BinaryIO) -> str:
     volume = probe.detect_kind(blocks)
     if volume == probe.SQUASHFS:
         return _SQUASHFS
-    head = blocks.read_at(0, _HEAD)
+    head = blocks.read_at(0, _HEAD_SIZE)
     if volume not in {probe.NOTHING, probe.UNKNOWN} or head.startswith(vmdk.DESCRIPTOR_MAGIC):
         return _DISK  # whatever precedes its file system: an ISO may begin with a boot loader
     if not head:
@@ -142,8 +149,8 @@ def _detect_kind(file: BinaryIO) -> str:
 
 def _find_misnamed_format(path: str, file: BinaryIO) -> str:
     """The format that a file's name claims, if its content is of no known format; else empty. Raises SourceError."""
-    said = _NAMES.get(os.path.splitext(path)[1].lower(), "")
-    if not said or path.lower().endswith(_FLAT) or image.detect_format(FileBlocks.of(file)) != image.RAW:
+    said = _FORMATS_BY_SUFFIX.get(os.path.splitext(path)[1].lower(), "")
+    if not said or path.lower().endswith(_FLAT_SUFFIX) or image.detect_format(FileBlocks.of(file)) != image.RAW:
         return ""
     return said
 

@@ -16,13 +16,13 @@ from typing import Final
 from ltsp.errors import LtspError
 from ltsp.host.root import is_chroot
 from ltsp.settings.naming import closest_name
-from ltsp.source.names import in_base_dir
+from ltsp.source.names import list_base_dir_names
 from ltsp.tree.name import decode, encode, printable
 
 STANDARD_INPUT: Final = "-"
-REGISTRY: Final = "docker://"
-LAYOUT: Final = "oci:"
-_ARCHIVES: Final = ("oci-archive:", "docker-archive:")
+REGISTRY_PREFIX: Final = "docker://"
+LAYOUT_PREFIX: Final = "oci:"
+_ARCHIVE_PREFIXES: Final = ("oci-archive:", "docker-archive:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class ImageReference:
         """
         if text == STANDARD_INPUT:
             return cls("", text)
-        if text.startswith(REGISTRY):
-            return cls(REGISTRY, text.removeprefix(REGISTRY))
-        prefix = next((prefix for prefix in (LAYOUT, *_ARCHIVES) if text.startswith(prefix)), "")
+        if text.startswith(REGISTRY_PREFIX):
+            return cls(REGISTRY_PREFIX, text.removeprefix(REGISTRY_PREFIX))
+        prefix = next((prefix for prefix in (LAYOUT_PREFIX, *_ARCHIVE_PREFIXES) if text.startswith(prefix)), "")
         if not prefix:
             return None
         rest = text.removeprefix(prefix)
@@ -58,19 +58,19 @@ class ImageReference:
         """The path whose last part names the image; empty if there is none."""
         if self.path == STANDARD_INPUT:
             return ""
-        if self.prefix != REGISTRY:
+        if self.prefix != REGISTRY_PREFIX:
             return self.path
         last = self.path.rpartition("/")[2].partition("@")[0]
         return last.partition(":")[0]
 
     def make_absolute(self) -> str:
         """The reference in a form that does not depend on the working directory."""
-        path = self.path if self.prefix in ("", REGISTRY) else os.path.abspath(self.path)
+        path = self.path if self.prefix in ("", REGISTRY_PREFIX) else os.path.abspath(self.path)
         return f"{self.prefix}{path}{':' if self.tag else ''}{self.tag}"
 
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://")
-_DISK = re.compile(r",disk=([/.][^,]*)")
+_URL_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
+_EXTRA_DISK_OPTION = re.compile(r",disk=([/.][^,]*)")
 """Another disk, given by path; a plain name would be relative to the first disk instead."""
 
 
@@ -79,7 +79,7 @@ def is_path(text: str) -> bool:
     return text.startswith(("/", "."))
 
 
-def locate(text: str, base_dir: str) -> tuple[str, str]:
+def locate_source(text: str, base_dir: str) -> tuple[str, str]:
     """The path of the chroot, disk or image, and a note if there was a choice.
 
     A name is looked up in the base directory only: otherwise a file in the working directory, which others may
@@ -87,7 +87,7 @@ def locate(text: str, base_dir: str) -> tuple[str, str]:
 
     Raises LtspError if nothing is found.
     """
-    if _ADDRESS.match(text):
+    if _URL_SCHEME.match(text):
         raise LtspError(
             f"{printable(text)} is not on this machine",
             "download it with curl, scp or rsync, and name the file; docker:// is the only URL supported",
@@ -100,14 +100,14 @@ def locate(text: str, base_dir: str) -> tuple[str, str]:
             f"check the path; names without a leading / or . are looked up in {printable(base_dir)}",
         )
     chroot, disk = f"{base_dir}/{text}", f"{base_dir}/{text}.img"
-    exported = f"{base_dir}/images/{text}.img"
+    published_image = f"{base_dir}/images/{text}.img"
     if is_chroot(encode(chroot)):
         both = os.path.lexists(encode(disk))
         return chroot, f"using the chroot {printable(chroot)}, not the VM disk {printable(disk)}" if both else ""
-    for path in (disk, exported, chroot):
+    for path in (disk, published_image, chroot):
         if os.path.lexists(encode(path)):
             return path, ""
-    looked_for = f"{printable(chroot)}, {printable(disk)} and {printable(exported)}"
+    looked_for = f"{printable(chroot)}, {printable(disk)} and {printable(published_image)}"
     raise LtspError(f'no source "{printable(text)}": looked for {looked_for}', _suggest_remedy(text, base_dir))
 
 
@@ -117,9 +117,9 @@ def suggest_local_path(text: str) -> str:
 
 
 def _suggest_remedy(text: str, base_dir: str) -> str:
-    if typed := suggest_local_path(text):
-        return f"to use the one in the current directory, type {typed}"
-    if near := closest_name(text, in_base_dir(base_dir)):
+    if suggestion := suggest_local_path(text):
+        return f"to use the one in the current directory, type {suggestion}"
+    if near := closest_name(text, list_base_dir_names(base_dir)):
         return f"did you mean {printable(near)}?"
     return f"create a system in {printable(base_dir)}/{printable(text)}, or give a path (starting with / or .)"
 
@@ -130,13 +130,13 @@ def make_source_absolute(argument: str, base_dir: str) -> str:
     image, option, options = first.partition(",")
     reference = ImageReference.parse(image)
     image = _locate_absolute(image, base_dir) if reference is None else reference.make_absolute()
-    first = _DISK.sub(lambda match: f",disk={make_path_absolute(match[1])}", image + option + options)
+    first = _EXTRA_DISK_OPTION.sub(lambda match: f",disk={make_path_absolute(match[1])}", image + option + options)
     return first + comma + rest
 
 
 def _locate_absolute(image: str, base_dir: str) -> str:
     try:
-        return make_path_absolute(locate(image, base_dir)[0])
+        return make_path_absolute(locate_source(image, base_dir)[0])
     except LtspError:  # a recorded source may no longer exist
         return make_path_absolute(image) if is_path(image) else image
 

@@ -34,7 +34,7 @@ class Snapshot:
     """Relative to the root of the tree; a nested subvolume has its own."""
     kind: str
     """`btrfs`, `lvm` or `zfs`."""
-    of: str
+    origin: str
     """What it is a snapshot of: a device, volume or dataset; not safe to print."""
 
 
@@ -52,7 +52,7 @@ class Plan:
     known yet; empty if there is no choice."""
     snapshots: tuple[Snapshot, ...] = ()
     """The snapshots that the opened source is, or was, read from."""
-    read_live: tuple[SourcePart, ...] = ()
+    live_parts: tuple[SourcePart, ...] = ()
     """Parts that could have been read from a snapshot but are not, with the reason."""
     is_frozen: bool = False
     """Nothing that is included can change while the opened source is read."""
@@ -95,10 +95,10 @@ class Source(Protocol):
         """
         ...
 
-    def lock_package_manager(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
+    def lock_package_manager(self, timeout: float, on_wait: Callable[[str], None]) -> AbstractContextManager[list[str]]:
         """Keep the source's package manager from changing it until the block ends; yields notes, a line each.
 
-        `waiting` is called once, with a line that names the holder, if another process has the lock. Raises LockHeld
+        `on_wait` is called once, with a line that names the holder, if another process has the lock. Raises LockHeld
         after `timeout` seconds.
         """
         ...
@@ -131,11 +131,11 @@ class SourceWrapper:
     def open(self, selection: Selection, faults: Faults) -> AbstractContextManager[Tree]:
         return self.base.open(selection, faults)
 
-    def lock_package_manager(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
-        return self.base.lock_package_manager(timeout, waiting)
+    def lock_package_manager(self, timeout: float, on_wait: Callable[[str], None]) -> AbstractContextManager[list[str]]:
+        return self.base.lock_package_manager(timeout, on_wait)
 
 
-class ClosedSource:
+class SelfContainedSource:
     """What sources in a file have in common: no package manager runs in them, and their tree takes as much work as
     opening them.
     """
@@ -148,7 +148,7 @@ class ClosedSource:
     def lock_package_manager(
         self,
         timeout: float,  # noqa: ARG002 - of the interface
-        waiting: Callable[[str], None],  # noqa: ARG002 - likewise
+        on_wait: Callable[[str], None],  # noqa: ARG002 - likewise
     ) -> AbstractContextManager[list[str]]:
         return nullcontext([])
 

@@ -43,7 +43,7 @@ class ImageSpec:
         image, *words = text.split(",")
         if not image:
             raise UsageError("a part of the source has no name", "write IMAGE,OPTIONS,,IMAGE,OPTIONS")
-        own: dict[str, str] = {}
+        values: dict[str, str] = {}
         disks: list[str] = []
         options: list[str] = []
         for word in filter(None, words):
@@ -55,15 +55,15 @@ class ImageSpec:
                 if not value:
                     raise UsageError(f"disk= for {printable(image)} names no file", f"write {image},disk=FILE")
                 disks.append(value)
-            elif key in own:
+            elif key in values:
                 raise UsageError(f"{key}= is given twice for {printable(image)}")
             else:
-                own[key] = value
+                values[key] = value
         return cls(
             image,
-            subdir=_parse_subdir(own.get("subdir", "")),
-            fstype=own.get("fstype", ""),
-            partition=own.get("partition", ""),
+            subdir=_parse_subdir(values.get("subdir", "")),
+            fstype=values.get("fstype", ""),
+            partition=values.get("partition", ""),
             disks=tuple(disks),
             options=tuple(options),
         )
@@ -83,7 +83,7 @@ def parse(text: str) -> list[ImageSpec]:
     return image_specs
 
 
-def is_same(text: str, other: str) -> bool:
+def is_same_source(text: str, other: str) -> bool:
     """Whether two sources are the same, ignoring options that do not affect which files are read.
 
     Raises UsageError.
@@ -116,7 +116,9 @@ def _parse_subdir(subdir: str) -> str:
     """The path without empty and dot parts; `..` is refused, since its meaning would depend on links."""
     names = [name for name in subdir.split("/") if name not in ("", ".")]
     if ".." in names:
-        raise UsageError(f"subdir={printable(subdir)} contains ..", "give the directory's path in the source without ..")
+        raise UsageError(
+            f"subdir={printable(subdir)} contains ..", "give the directory's path in the source without .."
+        )
     return "/".join(names)
 
 
@@ -124,7 +126,7 @@ def _parse_subdir(subdir: str) -> str:
 class DiskOptions:
     """How disks may be read."""
 
-    backing: tuple[str, ...] = ()
+    allowed_directories: tuple[str, ...] = ()
     """Directories below which a disk may also refer to files."""
     force: bool = False
     """Whether to read disks that others write to."""

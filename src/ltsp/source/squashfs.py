@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from ltsp.errors import FileChanged, FormatError, SourceError
 from ltsp.inspection.root_file_systems import enter_nested_root
-from ltsp.source.source import ClosedSource, Plan, SourcePart
+from ltsp.source.source import Plan, SelfContainedSource, SourcePart
 from ltsp.squashfs.reader import Image
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode, printable
@@ -19,7 +19,7 @@ from ltsp.tree.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
-class SquashfsSource(ClosedSource):
+class SquashfsSource(SelfContainedSource):
     """An image in a file of the host."""
 
     name: str
@@ -43,20 +43,20 @@ class SquashfsSource(ClosedSource):
 
         Replacing the image meanwhile does no harm: the opened file stays.
         """
-        shown = printable(self.path)
-        with ExitStack() as opened:
+        display_name = printable(self.path)
+        with ExitStack() as stack:
             try:
-                file = opened.enter_context(open(encode(self.path), "rb", buffering=0))
-                before = _change_stamp(file)
-                tree = enter_nested_root(Image.open(file, shown).tree())
+                file = stack.enter_context(open(encode(self.path), "rb", buffering=0))
+                initial_stamp = _change_stamp(file)
+                tree = enter_nested_root(Image.open(file, display_name).tree())
             except OSError as error:
-                raise SourceError(f"cannot read {shown}: {error.strerror}") from error
+                raise SourceError(f"cannot read {display_name}: {error.strerror}") from error
             except FormatError as error:
-                raise FormatError(f"{shown}: {error.message}", "copy it again, or recreate it") from error
+                raise FormatError(f"{display_name}: {error.message}", "copy it again, or recreate it") from error
             yield tree.select(selection)
-            if _change_stamp(file) != before:
+            if _change_stamp(file) != initial_stamp:
                 raise FileChanged(
-                    f"{shown} was written to while it was being read", "try again when it is no longer in use"
+                    f"{display_name} was written to while it was being read", "try again when it is no longer in use"
                 )
 
 

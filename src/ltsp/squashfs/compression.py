@@ -16,7 +16,7 @@ import deflate
 from ltsp import errors
 from ltsp.errors import FormatError, UsageError
 from ltsp.squashfs.format import METADATA_SIZE
-from ltsp.squashfs.superblock import LARGEST_BLOCK, CompressorId
+from ltsp.squashfs.superblock import MAX_BLOCK_SIZE, CompressorId
 from ltsp.storage import lzo
 
 if sys.version_info >= (3, 14):
@@ -24,7 +24,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_IDS: Final[Mapping[str, CompressorId]] = {
+_COMPRESSOR_IDS: Final[Mapping[str, CompressorId]] = {
     "gzip": CompressorId.GZIP,
     "zstd": CompressorId.ZSTD,
     "xz": CompressorId.XZ,
@@ -47,10 +47,10 @@ PRESETS: Final = tuple(_PRESETS)
 
 _ZLIB_LEVELS: Final = range(1, 10)
 """gzip levels that unsquashfs accepts; libdeflate's 10 to 12 are not recorded."""
-_ZLIB_WINDOW: Final = 15
+_ZLIB_WINDOW_BITS: Final = 15
 """Base-2 logarithm of the largest window in bytes."""
-_DEFAULT_GZIP: Final = 9
-_DEFAULT_ZSTD: Final = 15
+_DEFAULT_GZIP_LEVEL: Final = 9
+_DEFAULT_ZSTD_LEVEL: Final = 15
 """Levels implied by a missing record, in mksquashfs and unsquashfs."""
 _LZ4_VERSION: Final = 1
 _LZ4_HIGH: Final = 1
@@ -74,11 +74,11 @@ class Compression:
     name: str = "gzip"
     level: int | None = None
     """None is the balanced preset's; xz's is liblzma's preset; lz4 and none have no levels."""
-    high: bool = False
+    high_compression: bool = False
     """lz4 alone: mksquashfs's -Xhc."""
 
     def __post_init__(self) -> None:
-        if self.name not in _IDS:
+        if self.name not in _COMPRESSOR_IDS:
             raise UsageError(f"unknown compressor {self.name!r}", f"choose one of {', '.join(WRITABLE)}")
         levels = _LEVELS.get(self.name, range(0))
         if self.level is None:
@@ -86,7 +86,7 @@ class Compression:
         elif self.level not in levels:
             allowed = f"choose {levels[0]} to {levels[-1]}" if levels else "omit it"
             raise UsageError(f"{self.name} has no compression level {self.level}", allowed)
-        if self.high and self.name != "lz4":
+        if self.high_compression and self.name != "lz4":
             raise UsageError(f"{self.name} has no high compression mode", "give a compression level")
 
     @classmethod
@@ -94,7 +94,7 @@ class Compression:
         """The preset `fast`, `balanced` or `small` of a codec."""
         if preset not in _PRESETS:
             raise UsageError(f"unknown preset {preset!r}", f"choose one of {', '.join(PRESETS)}")
-        return cls(name, _PRESETS[preset].get(name), high=name == "lz4" and preset == "small")
+        return cls(name, _PRESETS[preset].get(name), high_compression=name == "lz4" and preset == "small")
 
     @classmethod
     def parse(cls, compressor: CompressorId, options: bytes) -> Compression:
@@ -106,14 +106,16 @@ class Compression:
         try:
             match compressor:
                 case CompressorId.GZIP:
-                    return cls(name, struct.unpack("<ihh", options)[0] if options else _DEFAULT_GZIP)
+                    return cls(name, struct.unpack("<ihh", options)[0] if options else _DEFAULT_GZIP_LEVEL)
                 case CompressorId.ZSTD:
-                    return cls(name, struct.unpack("<i", options)[0] if options else _DEFAULT_ZSTD)
+                    return cls(name, struct.unpack("<i", options)[0] if options else _DEFAULT_ZSTD_LEVEL)
                 case CompressorId.LZ4:
                     version, flags = struct.unpack("<ii", options)
                     if version != _LZ4_VERSION:
-                        raise FormatError(f"unsupported lz4 format version {version}: Linux supports only {_LZ4_VERSION}")
-                    return cls(name, high=bool(flags & _LZ4_HIGH))
+                        raise FormatError(
+                            f"unsupported lz4 format version {version}: Linux supports only {_LZ4_VERSION}"
+                        )
+                    return cls(name, high_compression=bool(flags & _LZ4_HIGH))
                 case _:
                     return cls(name)
         except (struct.error, UsageError) as error:
@@ -121,17 +123,17 @@ class Compression:
 
     @property
     def compressor(self) -> CompressorId:
-        return _IDS[self.name]
+        return _COMPRESSOR_IDS[self.name]
 
     def options(self) -> bytes:
         """The record that follows the superblock; empty if readers do not need it."""
         match self.name, self.level:
-            case "gzip", int(level) if level in _ZLIB_LEVELS and level != _DEFAULT_GZIP:
-                return struct.pack("<ihh", level, _ZLIB_WINDOW, 0)
-            case "zstd", int(level) if level != _DEFAULT_ZSTD:
+            case "gzip", int(level) if level in _ZLIB_LEVELS and level != _DEFAULT_GZIP_LEVEL:
+                return struct.pack("<ihh", level, _ZLIB_WINDOW_BITS, 0)
+            case "zstd", int(level) if level != _DEFAULT_ZSTD_LEVEL:
                 return struct.pack("<i", level)
             case "lz4", _:
-                return struct.pack("<ii", _LZ4_VERSION, _LZ4_HIGH if self.high else 0)
+                return struct.pack("<ii", _LZ4_VERSION, _LZ4_HIGH if self.high_compression else 0)
             case _:
                 return b""
 
@@ -148,18 +150,18 @@ class Compression:
             case "xz":
                 return _xz_codec(self.level or 0, block_size)
             case "lz4":
-                return _lz4_codec(self.high)
+                return _lz4_codec(self.high_compression)
             case "lzma":
-                return Codec(_refuse_to_compress(self.name), _decompress_lzma)
+                return Codec(_make_refusing_compressor(self.name), _decompress_lzma)
             case "lzo":
-                return Codec(_refuse_to_compress(self.name), _decompress_lzo)
+                return Codec(_make_refusing_compressor(self.name), _decompress_lzo)
             case _:
-                return Codec(bytes, _check_stored)
+                return Codec(bytes, _check_block_size)
 
     def __str__(self) -> str:
         """For people: `zstd 9`."""
         if self.level is None:
-            return f"{self.name} high" if self.high else self.name
+            return f"{self.name} high" if self.high_compression else self.name
         return f"{self.name} {self.level}"
 
 
@@ -171,9 +173,9 @@ def _gzip_codec(level: int) -> Codec:
     def compress(data: bytes) -> bytearray:
         return deflate.zlib_compress(data, level)
 
-    def decompress(data: bytes, most: int) -> bytearray:
+    def decompress(data: bytes, max_size: int) -> bytearray:
         try:
-            return deflate.zlib_decompress(data, most)
+            return deflate.zlib_decompress(data, max_size)
         except (deflate.DeflateError, ValueError) as error:
             raise _damage_error("gzip", error) from error
 
@@ -183,22 +185,22 @@ def _gzip_codec(level: int) -> Codec:
 def _zstd_codec(level: int) -> Codec:
     compressor = zstd.ZstdCompressor(level=level)
     # No block needs a larger window, and Linux allocates no more memory than that.
-    limits: dict[int, int] = {zstd.DecompressionParameter.window_log_max: LARGEST_BLOCK.bit_length() - 1}
+    limits: dict[int, int] = {zstd.DecompressionParameter.window_log_max: MAX_BLOCK_SIZE.bit_length() - 1}
 
     def compress(data: bytes) -> bytes:
         # Frames written in one call record their size, so their window never exceeds the block.
         return compressor.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
 
-    def decompress(data: bytes, most: int) -> bytes:
+    def decompress(data: bytes, max_size: int) -> bytes:
         decompressor = zstd.ZstdDecompressor(options=limits)
         try:
-            unfolded = decompressor.decompress(data, most)
+            decompressed = decompressor.decompress(data, max_size)
         except zstd.ZstdError as error:
             raise _damage_error("zstd", error) from error
-        # A frame that decompresses to exactly `most` bytes may be at its end without reporting it.
-        if not decompressor.eof and (len(unfolded) < most or decompressor.decompress(b"", 1)):
+        # A frame that decompresses to exactly `maximum` bytes may be at its end without reporting it.
+        if not decompressor.eof and (len(decompressed) < max_size or decompressor.decompress(b"", 1)):
             raise FormatError("a block is damaged: its zstd frame is truncated or too long")
-        return unfolded
+        return decompressed
 
     return Codec(compress, decompress)
 
@@ -215,49 +217,51 @@ def _xz_codec(preset: int, block_size: int) -> Codec:
         chain = small if len(data) <= METADATA_SIZE else large
         return lzma.compress(data, lzma.FORMAT_XZ, lzma.CHECK_CRC32, None, chain)  # Linux supports no other check
 
-    return Codec(compress, lambda data, most: _decompress_xz(data, most, lzma.FORMAT_XZ))
+    return Codec(compress, lambda data, max_size: _decompress_xz(data, max_size, lzma.FORMAT_XZ))
 
 
-def _decompress_xz(data: bytes, most: int, kind: int) -> bytes:
+def _decompress_xz(data: bytes, max_size: int, kind: int) -> bytes:
     # Memory for the largest dictionary that squashfs allows, and liblzma's own tables.
-    decompressor = lzma.LZMADecompressor(kind, memlimit=LARGEST_BLOCK * 32)
+    decompressor = lzma.LZMADecompressor(kind, memlimit=MAX_BLOCK_SIZE * 32)
     name = "xz" if kind == lzma.FORMAT_XZ else "lzma"
     try:
-        unfolded = decompressor.decompress(data, most)
-        # A stream that decompresses to exactly `most` bytes may be at its end without reporting it.
-        beyond = b"" if decompressor.eof or len(unfolded) < most else decompressor.decompress(b"", 1)
+        decompressed = decompressor.decompress(data, max_size)
+        # A stream that decompresses to exactly `maximum` bytes may be at its end without reporting it.
+        excess = b"" if decompressor.eof or len(decompressed) < max_size else decompressor.decompress(b"", 1)
     except (lzma.LZMAError, MemoryError) as error:
         raise _damage_error(name, error) from error
-    if beyond or (not decompressor.eof and len(unfolded) < most):
+    if excess or (not decompressor.eof and len(decompressed) < max_size):
         raise FormatError(f"a block is damaged: its {name} stream is truncated or too long")
-    return unfolded
+    return decompressed
 
 
-def _decompress_lzma(data: bytes, most: int) -> bytes:
-    return _decompress_xz(data, most, lzma.FORMAT_ALONE)
+def _decompress_lzma(data: bytes, max_size: int) -> bytes:
+    return _decompress_xz(data, max_size, lzma.FORMAT_ALONE)
 
 
-def _lz4_codec(high: bool) -> Codec:
+def _lz4_codec(high_compression: bool) -> Codec:
     block = _import_library("lz4", "lz4.block")
-    mode: dict[str, str | int] = {"mode": "high_compression", "compression": _LZ4_HIGH_LEVEL} if high else {}
+    mode: dict[str, str | int] = (
+        {"mode": "high_compression", "compression": _LZ4_HIGH_LEVEL} if high_compression else {}
+    )
 
     def compress(data: bytes) -> bytes:
         packed: bytes = block.compress(data, store_size=False, **mode)
         return packed
 
-    def decompress(data: bytes, most: int) -> bytes:
+    def decompress(data: bytes, max_size: int) -> bytes:
         try:
-            unfolded: bytes = block.decompress(data, uncompressed_size=most)
+            decompressed: bytes = block.decompress(data, uncompressed_size=max_size)
         except (block.LZ4BlockError, ValueError) as error:
             raise _damage_error("lz4", error) from error
-        return unfolded
+        return decompressed
 
     return Codec(compress, decompress)
 
 
-def _decompress_lzo(data: bytes, most: int) -> bytes:
+def _decompress_lzo(data: bytes, max_size: int) -> bytes:
     try:
-        return lzo.decompress(data, most)
+        return lzo.decompress(data, max_size)
     except FormatError as error:
         raise _damage_error("lzo", error) from error
 
@@ -267,14 +271,14 @@ def _import_library(name: str, module: str) -> ModuleType:
         return importlib.import_module(module)
 
 
-def _refuse_to_compress(name: str) -> Callable[[bytes], bytes]:
+def _make_refusing_compressor(name: str) -> Callable[[bytes], bytes]:
     def compress(_data: bytes) -> bytes:
         raise UsageError(f"{name} images can be read, but not written", f"choose one of {', '.join(WRITABLE)}")
 
     return compress
 
 
-def _check_stored(data: bytes, most: int) -> bytes:
-    if len(data) > most:
-        raise FormatError(f"a block is damaged: it has {len(data)} bytes, at most {most} are allowed")
+def _check_block_size(data: bytes, max_size: int) -> bytes:
+    if len(data) > max_size:
+        raise FormatError(f"a block is damaged: it has {len(data)} bytes, at most {max_size} are allowed")
     return data

@@ -15,7 +15,7 @@ from time import perf_counter, sleep
 from typing import Final, NamedTuple, Protocol
 
 from ltsp.errors import FileVanished, FormatError
-from ltsp.squashfs.file_table import EMPTY, FileTable
+from ltsp.squashfs.file_table import EMPTY_CONTENT, FileTable
 from ltsp.squashfs.format import BLOCK_STORED, FragmentEntry
 from ltsp.squashfs.output import OutputMark
 from ltsp.squashfs.workers import Workers
@@ -23,23 +23,23 @@ from ltsp.tree.content import Content, Stream
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode
 
-_WHOLE: Final = 2 << 20
+_MAX_BUFFERED_SIZE: Final = 2 << 20
 """Bytes up to which a file is read whole before any of it is queued. A larger one is queued while it is read, and
 undone if it turns out to have changed."""
-_PIECE: Final = 128 << 10
+_CHUNK_SIZE: Final = 128 << 10
 """Bytes to read and pass to a worker at a time, if blocks are not larger."""
-_SMALL_END: Final = 8
+_TAIL_DIVISOR: Final = 8
 """The end of a file with whole blocks is packed if it is at most this part of a block. docs/decisions/0011"""
-_REPORT: Final = 1 << 20
+_PROGRESS_INTERVAL: Final = 1 << 20
 """Bytes between two reports of progress."""
-_READINGS: Final = 3
+_MAX_READS: Final = 3
 """How often a changing file is read in total."""
-_RETRIES: Final = 100
+_MAX_RETRIES: Final = 100
 """How often a read is retried at the kernel's request."""
-_RETRY_AFTER: Final = 0.001
+_RETRY_DELAY: Final = 0.001
 """Seconds."""
-_AGAIN: Final = {errno.EAGAIN, errno.EINTR}
-_GONE: Final = {errno.ENOENT, errno.ESTALE}
+_RETRY_ERRNOS: Final = {errno.EAGAIN, errno.EINTR}
+_VANISHED_ERRNOS: Final = {errno.ENOENT, errno.ESTALE}
 
 
 class Hasher(Protocol):
@@ -66,11 +66,11 @@ class _ContentBlocks:
     number: int
     begin: OutputMark | None = None
 
-    def put(self, mark: OutputMark, words: Sequence[int]) -> None:
+    def put(self, mark: OutputMark, block_sizes: Sequence[int]) -> None:
         if self.begin is None:
             self.begin = mark
             self.file_table.begin_blocks(self.number, mark.position)
-        self.file_table.add_blocks(words)
+        self.file_table.add_blocks(block_sizes)
 
 
 @dataclass(slots=True)
@@ -89,23 +89,23 @@ class DataWriter:
     duplicates: int = field(init=False, default=0)
     duplicate_bytes: int = field(init=False, default=0)
     hash_seconds: float = field(init=False, default=0.0)
-    _piece: int = field(init=False)
-    _known: dict[tuple[int, bytes], int] = field(init=False, default_factory=dict)
+    _chunk_size: int = field(init=False)
+    _number_by_content: dict[tuple[int, bytes], int] = field(init=False, default_factory=dict)
     """Numbers by size and sha256."""
     _large_sizes: set[int] = field(init=False, default_factory=set)
-    """Sizes of the large files in `_known`."""
+    """Sizes of the large files in `_number_by_content`."""
     _queued: _ContentBlocks | None = field(init=False, default=None)
     """The blocks of the large file that is being written."""
     _unreported: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        self._piece = max(_PIECE, self.block_size)
+        self._chunk_size = max(_CHUNK_SIZE, self.block_size)
 
     def add(self, path: str, content: Content) -> StoredFile | None:
         """Store a file; None if it had to be skipped, as noted in `faults`. Raises whatever `faults` raises."""
         if begins_group(path):
             self.fragments.close()
-        for retries in reversed(range(_RETRIES)):
+        for retries in reversed(range(_MAX_RETRIES)):
             try:
                 return self._store(path, content)
             except FileVanished:
@@ -114,10 +114,10 @@ class DataWriter:
                 return None
             except OSError as error:
                 self._undo_large()
-                if error.errno in _AGAIN and retries:
-                    sleep(_RETRY_AFTER)
+                if error.errno in _RETRY_ERRNOS and retries:
+                    sleep(_RETRY_DELAY)
                     continue
-                if error.errno in _GONE:
+                if error.errno in _VANISHED_ERRNOS:
                     self.faults.note_vanished(path)
                 else:
                     self.faults.note_unreadable(path, error)
@@ -136,11 +136,15 @@ class DataWriter:
         self._unreported = 0
 
     def _store(self, path: str, content: Content) -> StoredFile:
-        if content.size > _WHOLE and content.size in self._large_sizes and (same := self._find_duplicate(content)):
+        if (
+            content.size > _MAX_BUFFERED_SIZE
+            and content.size in self._large_sizes
+            and (same := self._find_duplicate(content))
+        ):
             return same
-        for readings in reversed(range(_READINGS)):
+        for readings in reversed(range(_MAX_READS)):
             with content.open() as stream:
-                if stream.size <= _WHOLE:
+                if stream.size <= _MAX_BUFFERED_SIZE:
                     data = stream.read(stream.size) if stream.size else b""
                     settled = stream.is_consistent()
                     if settled or not readings:
@@ -166,13 +170,13 @@ class DataWriter:
                 if passed := min(stream.hole_size(), left):
                     stream.skip(passed)
                     self._hash_zeros(digest, passed)
-                elif piece := stream.read(min(left, _REPORT)):
+                elif piece := stream.read(min(left, _PROGRESS_INTERVAL)):
                     self._hash(digest, piece)
                     passed = len(piece)
                 else:
                     break
                 size += passed
-            number = self._known.get((size, digest.digest()))
+            number = self._number_by_content.get((size, digest.digest()))
             if number is None or not stream.is_consistent():
                 return None
         self._count_duplicate(size)
@@ -182,28 +186,28 @@ class DataWriter:
         """The number of the content of a small file; `expected` is its size as of the scan."""
         size = len(data)
         if not size:
-            return EMPTY
+            return EMPTY_CONTENT
         key = None
         if self._may_be_shared(size, expected):
             digest = sha256()
             self._hash(digest, data)
             key = (size, digest.digest())
-            number = self._known.get(key)
+            number = self._number_by_content.get(key)
             if number is not None:
                 self._count_duplicate(size)
                 return number
         number = self.file_table.begin()
         if key is not None:
-            self._known[key] = number
+            self._number_by_content[key] = number
         if size < self.block_size:
             self.file_table.finish(number, size, *self.fragments.add(data))
         else:
             blocks = _ContentBlocks(self.file_table, number)
             whole = size - size % self.block_size
-            for at in range(0, whole, self._piece):
-                self._submit(blocks, data[at : min(at + self._piece, whole)])
-            self._put_end(blocks, size, data[whole:])
-        self._count(size)
+            for at in range(0, whole, self._chunk_size):
+                self._submit(blocks, data[at : min(at + self._chunk_size, whole)])
+            self._store_tail(blocks, size, data[whole:])
+        self._report_progress(size)
         return number
 
     def _queue_large(self, stream: Stream, expected: int) -> tuple[int, bytes, bytes]:
@@ -221,7 +225,7 @@ class DataWriter:
                     self._hash_zeros(digest, passed)
                 left -= passed
                 continue
-            asked = min(left, self._piece)
+            asked = min(left, self._chunk_size)
             piece = stream.read(asked)
             if digest is not None:
                 self._hash(digest, piece)
@@ -240,10 +244,10 @@ class DataWriter:
         blocks, self._queued = self._queued, None
         assert blocks is not None
         if digest:
-            self._known[size, digest] = blocks.number
+            self._number_by_content[size, digest] = blocks.number
             self._large_sizes.add(size)
-        self._put_end(blocks, size, end)
-        self._count(size)
+        self._store_tail(blocks, size, end)
+        self._report_progress(size)
         return blocks.number
 
     def _undo_large(self) -> None:
@@ -261,12 +265,12 @@ class DataWriter:
         cut = (piece,) if len(piece) == size else [piece[at : at + size] for at in range(0, len(piece), size)]
         self.workers.submit(blocks, cut, len(piece), sparse=True)
 
-    def _put_end(self, blocks: _ContentBlocks, size: int, end: bytes) -> None:
+    def _store_tail(self, blocks: _ContentBlocks, size: int, end: bytes) -> None:
         """The last part of a content with data blocks: a short block, or part of a fragment block.
 
         The end of a hole is a hole.
         """
-        if end and len(end) <= self.block_size // _SMALL_END and any(end):
+        if end and len(end) <= self.block_size // _TAIL_DIVISOR and any(end):
             self.file_table.finish(blocks.number, size, *self.fragments.add(end))
             return
         if end:
@@ -283,29 +287,29 @@ class DataWriter:
         self.hash_seconds += perf_counter() - started
 
     def _hash_zeros(self, digest: Hasher, count: int) -> None:
-        for at in range(0, count, _REPORT):
-            self._hash(digest, bytes(min(count - at, _REPORT)))
+        for at in range(0, count, _PROGRESS_INTERVAL):
+            self._hash(digest, bytes(min(count - at, _PROGRESS_INTERVAL)))
 
     def _count_duplicate(self, size: int) -> None:
         self.duplicates += 1
         self.duplicate_bytes += size
-        self._count(size)
+        self._report_progress(size)
 
-    def _count(self, size: int) -> None:
+    def _report_progress(self, size: int) -> None:
         self.source_bytes += size
         self._unreported += size
-        if self._unreported >= _REPORT:
+        if self._unreported >= _PROGRESS_INTERVAL:
             self.progress(self._unreported)
             self._unreported = 0
 
 
-_MARKS = 4
+_GROUP_START_THRESHOLD = 4
 """Values of the first byte of a path's sha256 that begin a group: 4 is one path in 64. docs/decisions/0010"""
 
 
 def begins_group(path: str) -> bool:
     """Whether packing restarts at the file with this path, be it large, small, empty or a duplicate."""
-    return sha256(encode(path)).digest()[0] < _MARKS
+    return sha256(encode(path)).digest()[0] < _GROUP_START_THRESHOLD
 
 
 @dataclass(slots=True)
@@ -317,7 +321,7 @@ class FragmentWriter:
     _open: list[bytes] = field(init=False, default_factory=list)
     _size: int = field(init=False, default=0)
     """Bytes in the open block."""
-    _closed: int = field(init=False, default=0)
+    _closed_count: int = field(init=False, default=0)
     """Number of closed blocks, and index of the open one."""
     _starts: array[int] = field(init=False, default_factory=lambda: array("Q"))
     _words: array[int] = field(init=False, default_factory=lambda: array("I"))
@@ -329,7 +333,7 @@ class FragmentWriter:
         offset = self._size
         self._open.append(end)
         self._size += len(end)
-        return self._closed, offset
+        return self._closed_count, offset
 
     def close(self) -> None:
         """Close the open block; the next addition starts a new one."""
@@ -338,15 +342,15 @@ class FragmentWriter:
             self.workers.submit(self, (block,), len(block), sparse=False)
             self._open.clear()
             self._size = 0
-            self._closed += 1
+            self._closed_count += 1
 
-    def put(self, mark: OutputMark, words: Sequence[int]) -> None:
+    def put(self, mark: OutputMark, block_sizes: Sequence[int]) -> None:
         self._starts.append(mark.position)
-        self._words.append(words[0])
+        self._words.append(block_sizes[0])
 
     @property
     def count(self) -> int:
-        return self._closed
+        return self._closed_count
 
     @property
     def stored_size(self) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ltsp.errors import FormatError
-from ltsp.squashfs.format import MOST_NAME, MOST_RUN, DirectoryEntry, DirectoryHeader
+from ltsp.squashfs.format import MAX_NAME_SIZE, MAX_RUN_ENTRIES, DirectoryEntry, DirectoryHeader
 
 _HEADER, _ENTRY = DirectoryHeader.layout, DirectoryEntry.layout
-_LARGEST_RUN = _HEADER.size + MOST_RUN * (_ENTRY.size + MOST_NAME + 1)
+_MAX_RUN_SIZE = _HEADER.size + MAX_RUN_ENTRIES * (_ENTRY.size + MAX_NAME_SIZE + 1)
 """Bytes."""
 
 
@@ -21,7 +21,7 @@ class ListingEntry(NamedTuple):
     """Place of the metadata block in which the inode begins, relative to the inode table."""
     offset: int
     """Of the inode in that block."""
-    number: int
+    inode_number: int
     """Inode number."""
     kind: int
     """Basic InodeType."""
@@ -46,10 +46,10 @@ def _read_runs(pieces: Iterable[bytes]) -> Iterator[list[ListingEntry]]:
     rest = b""
     for piece in pieces:
         rest += piece
-        if len(rest) < 2 * _LARGEST_RUN:
+        if len(rest) < 2 * _MAX_RUN_SIZE:
             continue
         at = 0
-        while len(rest) - at >= _LARGEST_RUN:
+        while len(rest) - at >= _MAX_RUN_SIZE:
             run, at = _parse_run(rest, at)
             yield run
         rest = rest[at:]
@@ -63,9 +63,9 @@ def _parse_run(listing: bytes, at: int) -> tuple[list[ListingEntry], int]:
     """The entries below the header at an offset, and the offset of the next header."""
     if at + _HEADER.size > len(listing):
         raise _damage_error("it is truncated")
-    count, block, number = _HEADER.unpack_from(listing, at)
-    if count >= MOST_RUN:
-        raise _damage_error(f"{count + 1} entries below one header; the limit is {MOST_RUN}")
+    count, block, inode_number = _HEADER.unpack_from(listing, at)
+    if count >= MAX_RUN_ENTRIES:
+        raise _damage_error(f"{count + 1} entries below one header; the limit is {MAX_RUN_ENTRIES}")
     at += _HEADER.size
     run = []
     for _ in range(count + 1):
@@ -74,9 +74,9 @@ def _parse_run(listing: bytes, at: int) -> tuple[list[ListingEntry], int]:
             raise _damage_error("it is truncated")
         offset, difference, kind, size = _ENTRY.unpack_from(listing, at)
         at = name + size + 1
-        if size >= MOST_NAME:
-            raise _damage_error(f"it has a name longer than {MOST_NAME} bytes")
-        run.append(ListingEntry(listing[name:at], block, offset, number + difference, kind))
+        if size >= MAX_NAME_SIZE:
+            raise _damage_error(f"it has a name longer than {MAX_NAME_SIZE} bytes")
+        run.append(ListingEntry(listing[name:at], block, offset, inode_number + difference, kind))
     if at > len(listing):
         raise _damage_error("it is truncated")
     return run, at

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from ltsp.squashfs.format import (
     LISTING_EXTRA,
+    MAX_RUN_ENTRIES,
     METADATA_SIZE,
-    MOST_RUN,
     DirectoryEntry,
     DirectoryHeader,
     DirectoryIndex,
@@ -17,7 +17,7 @@ from ltsp.squashfs.format import (
 )
 from ltsp.squashfs.meta_writer import MetadataWriter
 
-_MOST_DIFFERENCE = 0x7FFF
+_MAX_NUMBER_DIFFERENCE = 0x7FFF
 """Largest difference between the inode number of an entry and that of its run."""
 _HEADER_SIZE = DirectoryHeader.layout.size
 _pack_entry = DirectoryEntry.layout.pack
@@ -39,7 +39,7 @@ class WrittenListing(NamedTuple):
     offset: int
     size: int
     """Bytes, plus LISTING_EXTRA."""
-    directories: int
+    directory_count: int
     """Number of entries that are directories."""
     indexes: list[bytes]
     """DirectoryIndex records with their names."""
@@ -51,9 +51,9 @@ class _DirectoryRun:
 
     inode_block: int
     """Offset of the metadata block in the inode table."""
-    number: int
+    base_inode_number: int
     """Base of the entries' inode numbers."""
-    first: bytes
+    first_name: bytes
     """Name."""
     end: int
     """Bytes of the listing before the next metadata block of the directory table."""
@@ -69,29 +69,29 @@ class DirectoryWriter:
         """Append the entries of a directory, in the order of their names' bytes."""
         table = self.table
         begin = table.reference
-        position = directories = 0
+        position = directory_count = 0
         index: list[bytes] = []
         run: _DirectoryRun | None = None
-        for name, reference, number, kind in entries:
+        for name, reference, inode_number, kind in entries:
             block = reference >> 16
             if (
                 run is None
-                or run.count == MOST_RUN
+                or run.count == MAX_RUN_ENTRIES
                 or run.inode_block != block
-                or not -_MOST_DIFFERENCE <= number - run.number <= _MOST_DIFFERENCE
+                or not -_MAX_NUMBER_DIFFERENCE <= inode_number - run.base_inode_number <= _MAX_NUMBER_DIFFERENCE
                 or position + _HEADER_SIZE + len(run.entries) >= run.end
             ):
                 if run is not None:
                     position += self._write_run(run, position, begin, index)
                 end = position + METADATA_SIZE - table.offset
-                run = _DirectoryRun(block, number, name, end)
-            run.entries += _pack_entry(reference & 0xFFFF, number - run.number, kind, len(name) - 1)
+                run = _DirectoryRun(block, inode_number, name, end)
+            run.entries += _pack_entry(reference & 0xFFFF, inode_number - run.base_inode_number, kind, len(name) - 1)
             run.entries += name
             run.count += 1
-            directories += kind is InodeType.DIRECTORY
+            directory_count += kind is InodeType.DIRECTORY
         if run is not None:
             position += self._write_run(run, position, begin, index)
-        return WrittenListing(begin >> 16, begin & 0xFFFF, position + LISTING_EXTRA, directories, index)
+        return WrittenListing(begin >> 16, begin & 0xFFFF, position + LISTING_EXTRA, directory_count, index)
 
     def _write_run(self, run: _DirectoryRun, position: int, begin: int, index: list[bytes]) -> int:
         """Write a run at `position` bytes in the listing, and index it; return its size in bytes.
@@ -99,9 +99,9 @@ class DirectoryWriter:
         The first run of each metadata block is indexed, so that a lookup reads one or two of them. The runs of the
         first block need no index: lookups begin there.
         """
-        header = DirectoryHeader(run.count - 1, run.inode_block, run.number).pack()
+        header = DirectoryHeader(run.count - 1, run.inode_block, run.base_inode_number).pack()
         before = self.table.block
         self.table.write(header + run.entries)
         if before != begin >> 16 and (not index or DirectoryIndex.unpack(index[-1]).block != before):
-            index.append(DirectoryIndex(position, before, len(run.first) - 1).pack() + run.first)
+            index.append(DirectoryIndex(position, before, len(run.first_name) - 1).pack() + run.first_name)
         return len(header) + len(run.entries)

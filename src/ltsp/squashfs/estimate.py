@@ -18,16 +18,16 @@ from ltsp.tree.name import encode
 from ltsp.tree.node import File
 from ltsp.tree.tree import Tree
 
-_SAMPLE: int = 6 << 20
+_SAMPLE_SIZE: int = 6 << 20
 """Bytes to compress: 0.1 s with zstd at its default level, 1 s with xz."""
-_MOST_BLOCKS = 64
-_MOST_FILES = 32
+_MAX_SAMPLED_BLOCKS = 64
+_MAX_COMBINED_FILES = 32
 """Small files to combine into one block, as they share one in the image."""
-_FARTHEST = 16 << 20
+_MAX_SKIPPED_SIZE = 16 << 20
 """Bytes of a large file to skip at most: a source that cannot seek has to read them."""
-_ERRORS = 4
+_STANDARD_ERRORS = 4
 """Standard errors around the sample that count as certain: 1 in 15,000 is outside, on either side."""
-_NAME = 20
+_SIZE_PER_NAME = 20
 """Compressed bytes of inode and directory entry per name; attributes add little."""
 
 
@@ -35,7 +35,7 @@ _NAME = 20
 class Estimate:
     size: int
     """Bytes; duplicates are counted each time, because they are unknown before the files are read."""
-    least: int
+    minimum: int
     """Minimum in bytes: the lower bound of the sample, assuming that all files of the same size are duplicates."""
     sampled: int
     """Bytes compressed for the estimate."""
@@ -47,29 +47,29 @@ class _SampledFiles:
 
     paths: Sequence[str]
     contents: Sequence[Content]
-    ends: Sequence[int]
+    end_offsets: Sequence[int]
     """End of each file in their concatenation without holes."""
-    names: int
+    name_count: int
     """Names of all nodes of the tree."""
 
     @classmethod
     def of(cls, tree: Tree) -> _SampledFiles:
         seen: dict[int, tuple[str, Content]] = {}
-        names = 0
+        name_count = 0
         for path, node in tree.walk():
-            names += 1
+            name_count += 1
             if isinstance(node, File) and node.content.stored_size:
                 seen.setdefault(id(node), (path, node.content))
         contents = [content for _, content in seen.values()]
         ends = list(accumulate(content.stored_size for content in contents))
-        return cls([path for path, _ in seen.values()], contents, ends, names)
+        return cls([path for path, _ in seen.values()], contents, ends, name_count)
 
     @property
     def bytes(self) -> int:
-        return self.ends[-1] if self.ends else 0
+        return self.end_offsets[-1] if self.end_offsets else 0
 
     @property
-    def repeatable(self) -> int:
+    def possible_duplicate_bytes(self) -> int:
         """Bytes of possible duplicates: all but one of the files of each size."""
         count = Counter((content.size, content.stored_size) for content in self.contents)
         return sum((number - 1) * stored for (_, stored), number in count.items())
@@ -81,8 +81,8 @@ def estimate_size(tree: Tree, options: WriteOptions, *, other_codec: bool = Fals
     `other_codec` means that another program writes the image in its own way, so that there is no lower bound.
     """
     files = _SampledFiles.of(tree)
-    tables = files.names * _NAME
-    unique = files.bytes - files.repeatable
+    tables = files.name_count * _SIZE_PER_NAME
+    unique = files.bytes - files.possible_duplicate_bytes
     if not options.is_compressed:
         return Estimate(files.bytes + tables, unique, 0)
     ratios, sampled = _sample_ratios(files, options)
@@ -90,7 +90,7 @@ def estimate_size(tree: Tree, options: WriteOptions, *, other_codec: bool = Fals
         return Estimate(files.bytes + tables, 0, 0)
     mean = fmean(ratios)
     error = stdev(ratios) / math.sqrt(len(ratios)) if len(ratios) > 1 else mean
-    lowest = 0.0 if other_codec else max(0.0, mean - _ERRORS * error)
+    lowest = 0.0 if other_codec else max(0.0, mean - _STANDARD_ERRORS * error)
     return Estimate(int(files.bytes * mean) + tables, int(unique * lowest), sampled)
 
 
@@ -100,11 +100,11 @@ def _sample_ratios(files: _SampledFiles, options: WriteOptions) -> tuple[list[fl
     Blocks are taken at equal distances, so that each file is sampled in proportion to its size.
     """
     compress = options.compression.codec(options.block_size).compress
-    count = min(_MOST_BLOCKS, _SAMPLE // options.block_size, math.ceil(files.bytes / options.block_size))
+    count = min(_MAX_SAMPLED_BLOCKS, _SAMPLE_SIZE // options.block_size, math.ceil(files.bytes / options.block_size))
     ratios: list[float] = []
     sampled = 0
     for number in range(count):
-        first = bisect_right(files.ends, (2 * number + 1) * files.bytes // (2 * count))
+        first = bisect_right(files.end_offsets, (2 * number + 1) * files.bytes // (2 * count))
         data = _read_block(files, first, options.block_size)
         if data:
             ratios.append(_compression_ratio(data, compress))
@@ -122,7 +122,7 @@ def _read_block(files: _SampledFiles, first: int, size: int) -> bytes:
     """A block of a file, or of several small files; empty if it cannot be read."""
     pieces: list[bytes] = []
     left = size
-    for index in range(first, min(first + _MOST_FILES, len(files.contents))):
+    for index in range(first, min(first + _MAX_COMBINED_FILES, len(files.contents))):
         content = files.contents[index]
         if pieces and content.size >= size:
             break
@@ -136,7 +136,7 @@ def _read_block(files: _SampledFiles, first: int, size: int) -> bytes:
 
 def _read_piece(content: Content, path: str, size: int) -> bytes:
     """A block chosen by the path. Read errors are ignored here, and reported when the image is written."""
-    blocks = min(content.size, _FARTHEST) // size
+    blocks = min(content.size, _MAX_SKIPPED_SIZE) // size
     begin = zlib.crc32(encode(path)) % blocks * size if blocks else 0
     try:
         with content.open() as stream:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ltsp.squashfs.format import NO_FRAGMENT
 
-EMPTY = 0
+EMPTY_CONTENT = 0
 """The number of the empty content."""
 
 
@@ -26,7 +26,7 @@ class ContentLocation(NamedTuple):
     offset: int
     sparse: int
     """Bytes in blocks of zeros."""
-    words: bytes
+    block_sizes: bytes
     """The size words of the data blocks, as in an inode."""
 
 
@@ -62,9 +62,9 @@ class FileTable:
         self._starts[number] = position
         self._first_words[number] = len(self._words)
 
-    def add_blocks(self, words: Sequence[int]) -> None:
+    def add_blocks(self, block_sizes: Sequence[int]) -> None:
         """Append size words to the content whose blocks were begun last."""
-        self._words.extend(words)
+        self._words.extend(block_sizes)
 
     def drop_blocks(self, number: int) -> None:
         """Forget the blocks of the content whose blocks were begun last."""
@@ -78,10 +78,12 @@ class FileTable:
         if not count:
             return ContentLocation(size, 0, fragment, self._offsets[number], 0, b"")
         first = self._first_words[number]
-        words = self._words[first : first + count]
-        sparse = words.count(0) * self.block_size
-        if count > whole and not words[-1]:
+        block_sizes = self._words[first : first + count]
+        sparse = block_sizes.count(0) * self.block_size
+        if count > whole and not block_sizes[-1]:
             sparse -= self.block_size - end
         if sys.byteorder == "big":
-            words.byteswap()
-        return ContentLocation(size, self._starts[number], fragment, self._offsets[number], sparse, words.tobytes())
+            block_sizes.byteswap()
+        return ContentLocation(
+            size, self._starts[number], fragment, self._offsets[number], sparse, block_sizes.tobytes()
+        )

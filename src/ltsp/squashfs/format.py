@@ -61,8 +61,8 @@ class BinaryRecord:
         try:
             return cls(*cls.layout.unpack_from(data, at))
         except struct.error:
-            there = max(len(data) - at, 0)
-            raise FormatError(f"{cls.__name__} record is truncated: {there} of {cls.layout.size} bytes") from None
+            available = max(len(data) - at, 0)
+            raise FormatError(f"{cls.__name__} record is truncated: {available} of {cls.layout.size} bytes") from None
 
 
 METADATA_SIZE = 8192
@@ -77,15 +77,15 @@ NO_FRAGMENT = 0xFFFF_FFFF
 """Fragment index of a file whose end has its own block."""
 NO_XATTRS = 0xFFFF_FFFF
 """Xattr index of an inode without attributes."""
-MOST_NAME = 255
+MAX_NAME_SIZE = 255
 """Bytes of a file name; NAME_MAX of Linux. (The format has room for 256.)"""
-MOST_TARGET = 4095
+MAX_TARGET_SIZE = 4095
 """Bytes of a symbolic link's target; PATH_MAX of Linux less its NUL."""
-MOST_RUN = 256
+MAX_RUN_ENTRIES = 256
 """Entries below one directory header."""
 LISTING_EXTRA = 3
 """A directory inode's listing size exceeds the bytes of its listing by this, for `.` and `..`."""
-MOST_LISTING = 0xFFFF
+MIN_EXTENDED_LISTING_SIZE = 0xFFFF
 """Listing size, with LISTING_EXTRA, from which on a directory needs an extended inode."""
 
 
@@ -126,7 +126,7 @@ class InodeHeader(BinaryRecord):
     """Index into the id table."""
     mtime: U32
     """Seconds since 1970, unsigned."""
-    number: U32
+    inode_number: U32
     """1 to the superblock's inode count, once each."""
 
 
@@ -231,7 +231,7 @@ class DirectoryHeader(BinaryRecord):
     """Entries that follow, less one."""
     block: U32
     """Place of the metadata block in which the inodes begin, relative to the inode table."""
-    number: U32
+    inode_number: U32
     """Inode number that the entries count from."""
 
 
@@ -301,9 +301,9 @@ class XattrValue(BinaryRecord):
 
 XATTR_PREFIXES = ("user.", "trusted.", "security.")
 """The namespaces that squashfs keeps, by their number."""
-XATTR_ELSEWHERE = 0x0100
+XATTR_OUT_OF_LINE = 0x0100
 """Bit of XattrKey.namespace: a reference replaces the value."""
-MOST_XATTR_VALUE = 65536
+MAX_XATTR_VALUE_SIZE = 65536
 """Bytes of a value; XATTR_SIZE_MAX of Linux."""
 
 

@@ -9,7 +9,7 @@ from ltsp.errors import FormatError
 from ltsp.squashfs.data_reader import DataReader, FileContent
 from ltsp.squashfs.format import (
     LISTING_EXTRA,
-    MOST_TARGET,
+    MAX_TARGET_SIZE,
     NO_FRAGMENT,
     NO_XATTRS,
     DeviceInode,
@@ -40,7 +40,7 @@ _BASIC: dict[InodeType, type[_InodeRecord]] = {
     InodeType.FIFO: SpecialInode,
     InodeType.SOCKET: SpecialInode,
 }
-_LARGER: dict[InodeType, type[_InodeRecord]] = {
+_EXTENDED: dict[InodeType, type[_InodeRecord]] = {
     InodeType.DIRECTORY: ExtendedDirectoryInode,
     InodeType.FILE: ExtendedFileInode,
 }
@@ -56,14 +56,14 @@ class _InodeKind(NamedTuple):
 _KINDS = {
     kind.value: _InodeKind(kind.basic, _BASIC[kind], extended=False)
     if kind == kind.basic
-    else _InodeKind(kind.basic, _LARGER.get(kind.basic, _BASIC[kind.basic]), extended=True)
+    else _InodeKind(kind.basic, _EXTENDED.get(kind.basic, _BASIC[kind.basic]), extended=True)
     for kind in InodeType
 }
 """Records by the type number in the inode."""
-_LEAST = InodeHeader.layout.size
-_COST = 400
+_HEADER_SIZE = InodeHeader.layout.size
+_NODE_MEMORY = 400
 """Measured bytes of memory of a node, without names, targets and block lists; a byte of those may take two."""
-_KNOWN = 1 << 16
+_CACHE_SIZE = 1 << 16
 """Cached metadata objects to share; files of a package mostly have the same."""
 
 
@@ -81,7 +81,7 @@ class ListingToRead:
 
 @dataclass(frozen=True, slots=True)
 class SquashfsInode:
-    number: int
+    inode_number: int
     node: Node
     listing: ListingToRead | None = None
     """The listing of a directory, whose node has no entries yet."""
@@ -94,34 +94,34 @@ class InodeReader:
     xattrs: XattrReader | None
     blocks: DataReader
     budget: MemoryBudget
-    _known: dict[tuple[bytes, int], Metadata] = field(default_factory=dict)
+    _metadata_cache: dict[tuple[bytes, int], Metadata] = field(default_factory=dict)
 
     def read(self, block: int, offset: int, kind: int) -> SquashfsInode:
         """The inode at a location; it must be of this basic type.
 
         Raises FormatError if it is damaged.
         """
-        data, at = self.table.view(block, offset, _LEAST)
-        found = data[at] | data[at + 1] << 8
-        is_kind = _KINDS.get(found)
-        if is_kind is None or is_kind.basic != kind:
-            raise self._damage_error(block, offset, f"type {found} where type {kind} is expected")
-        size = is_kind.record.layout.size
+        data, at = self.table.view(block, offset, _HEADER_SIZE)
+        type_number = data[at] | data[at + 1] << 8
+        inode_kind = _KINDS.get(type_number)
+        if inode_kind is None or inode_kind.basic != kind:
+            raise self._damage_error(block, offset, f"type {type_number} where type {kind} is expected")
+        size = inode_kind.record.layout.size
         data, at = self.table.view(block, offset, size)
-        inode = is_kind.record.unpack(data, at)
+        inode = inode_kind.record.unpack(data, at)
         try:
-            rest = self._rest_size(inode, extended=is_kind.extended)
-            self.budget.take(_COST + 2 * rest)
+            rest = self._extra_size(inode, extended=inode_kind.extended)
+            self.budget.take(_NODE_MEMORY + 2 * rest)
             if rest:
                 data, at = self.table.view(block, offset, size + rest)
-            return self._make_inode(inode, is_kind, data[at + 2 : at + 12], data[at + size : at + size + rest])
+            return self._make_inode(inode, inode_kind, data[at + 2 : at + 12], data[at + size : at + size + rest])
         except _InodeFault as fault:
             raise self._damage_error(block, offset, str(fault)) from None
 
     def _damage_error(self, block: int, offset: int, fault: str) -> FormatError:
         return self.table.damage_error(block, f"inode at offset {offset}: {fault}")
 
-    def _rest_size(self, inode: _InodeRecord, *, extended: bool) -> int:
+    def _extra_size(self, inode: _InodeRecord, *, extended: bool) -> int:
         """Bytes of the inode after its record, as far as they are needed here."""
         match inode:
             case DirectoryInode() | ExtendedDirectoryInode():
@@ -129,8 +129,10 @@ class InodeReader:
             case FileInode() | ExtendedFileInode():
                 return 4 * self._block_count(inode)
             case SymlinkInode():
-                if not 0 < inode.target_size <= MOST_TARGET:
-                    raise _InodeFault(f"invalid symbolic link: target of {inode.target_size} bytes (1 to {MOST_TARGET})")
+                if not 0 < inode.target_size <= MAX_TARGET_SIZE:
+                    raise _InodeFault(
+                        f"invalid symbolic link: target of {inode.target_size} bytes (1 to {MAX_TARGET_SIZE})"
+                    )
                 return inode.target_size + 4 * extended
             case DeviceInode() | SpecialInode():
                 return 4 * extended
@@ -166,29 +168,29 @@ class InodeReader:
                 target = rest[: inode.target_size]
                 if b"\0" in target:
                     raise _InodeFault("invalid symbolic link: a NUL in its target")
-                return SquashfsInode(inode.number, Symlink(metadata, decode(target)))
+                return SquashfsInode(inode.inode_number, Symlink(metadata, decode(target)))
             case DeviceInode():
                 major, minor = decode_device(inode.device)
                 block_device = kind.basic is InodeType.BLOCK_DEVICE
                 device_kind = DeviceKind.BLOCK if block_device else DeviceKind.CHARACTER
-                return SquashfsInode(inode.number, Device(metadata, device_kind, major, minor))
+                return SquashfsInode(inode.inode_number, Device(metadata, device_kind, major, minor))
             case SpecialInode():
                 fifo = kind.basic is InodeType.FIFO
-                return SquashfsInode(inode.number, Fifo(metadata) if fifo else Socket(metadata))
+                return SquashfsInode(inode.inode_number, Fifo(metadata) if fifo else Socket(metadata))
             case _:
                 assert_never(inode)
 
     def _make_directory(self, inode: DirectoryInode | ExtendedDirectoryInode, metadata: Metadata) -> SquashfsInode:
         listing = ListingToRead(inode.block, inode.offset, max(inode.listing_size - LISTING_EXTRA, 0), {})
-        return SquashfsInode(inode.number, Directory(metadata, listing.entries), listing)
+        return SquashfsInode(inode.inode_number, Directory(metadata, listing.entries), listing)
 
-    def _make_file(self, inode: FileInode | ExtendedFileInode, metadata: Metadata, words: bytes) -> SquashfsInode:
-        content = FileContent(self.blocks, inode.file_size, inode.start, words, inode.fragment, inode.offset)
-        return SquashfsInode(inode.number, File(metadata, content))
+    def _make_file(self, inode: FileInode | ExtendedFileInode, metadata: Metadata, block_sizes: bytes) -> SquashfsInode:
+        content = FileContent(self.blocks, inode.file_size, inode.start, block_sizes, inode.fragment, inode.offset)
+        return SquashfsInode(inode.inode_number, File(metadata, content))
 
     def _make_metadata(self, inode: _InodeRecord, common: bytes, xattrs: int) -> Metadata:
         """`common` is the stored part of the header with the metadata: mode, ids and time."""
-        metadata = self._known.get((common, xattrs))
+        metadata = self._metadata_cache.get((common, xattrs))
         if metadata is None:
             if max(inode.uid, inode.gid) >= len(self.ids):
                 raise _InodeFault(
@@ -201,17 +203,17 @@ class InodeReader:
                 mtime=inode.mtime,
                 xattrs=self._read_xattrs(xattrs),
             )
-            if len(self._known) >= _KNOWN:
-                self._known.clear()
-            self._known[common, xattrs] = metadata
+            if len(self._metadata_cache) >= _CACHE_SIZE:
+                self._metadata_cache.clear()
+            self._metadata_cache[common, xattrs] = metadata
         return metadata
 
-    def _read_xattrs(self, number: int) -> Xattrs:
-        if number == NO_XATTRS:
+    def _read_xattrs(self, set_index: int) -> Xattrs:
+        if set_index == NO_XATTRS:
             return ()
         if self.xattrs is None:
             raise _InodeFault("it has extended attributes, but the image has no xattr table")
-        return self.xattrs.read(number, self.budget)
+        return self.xattrs.read(set_index, self.budget)
 
 
 class _InodeFault(Exception):

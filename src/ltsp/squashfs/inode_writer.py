@@ -10,7 +10,7 @@ from typing import Final, assert_never
 from ltsp.squashfs.dir_writer import WrittenListing
 from ltsp.squashfs.file_table import ContentLocation
 from ltsp.squashfs.format import (
-    MOST_LISTING,
+    MIN_EXTENDED_LISTING_SIZE,
     NO_XATTRS,
     DeviceInode,
     DirectoryInode,
@@ -28,9 +28,9 @@ from ltsp.squashfs.xattr_writer import XattrWriter
 from ltsp.tree.name import encode
 from ltsp.tree.node import Device, Directory, Fifo, File, Metadata, Socket, Symlink, clamp_time
 
-_MOST_BASIC: Final = 0xFFFF_FFFF
+_MAX_BASIC_OFFSET: Final = 0xFFFF_FFFF
 """Size of a file, and its offset in the image, from which it needs an extended inode."""
-_EXTENDED: Final = InodeType.EXTENDED_DIRECTORY - InodeType.DIRECTORY
+_EXTENDED_DIFFERENCE: Final = InodeType.EXTENDED_DIRECTORY - InodeType.DIRECTORY
 """Difference between a basic type and its extended one."""
 
 _pack_file = FileInode.layout.pack
@@ -50,32 +50,38 @@ class InodeWriter:
 
     def add_directory(self, directory: Directory, number: int, parent: int, listing: WrittenListing) -> int:
         metadata = directory.metadata
-        xattrs = self._xattrs(metadata)
-        kind, links = InodeType.DIRECTORY, 2 + listing.directories
-        if xattrs == NO_XATTRS and not listing.indexes and listing.size < MOST_LISTING:
-            head = self._head(kind, metadata, number)
+        xattrs = self._xattr_index(metadata)
+        kind, links = InodeType.DIRECTORY, 2 + listing.directory_count
+        if xattrs == NO_XATTRS and not listing.indexes and listing.size < MIN_EXTENDED_LISTING_SIZE:
+            head = self._make_header(kind, metadata, number)
             tail = (listing.block, links, listing.size, listing.offset, parent)
             return self.table.write(DirectoryInode.layout.pack(*head, *tail))
-        head = self._head(kind + _EXTENDED, metadata, number)
+        head = self._make_header(kind + _EXTENDED_DIFFERENCE, metadata, number)
         extended = (links, listing.size, listing.block, parent, len(listing.indexes), listing.offset, xattrs)
         return self.table.write(ExtendedDirectoryInode.layout.pack(*head, *extended) + b"".join(listing.indexes))
 
-    def add_file(self, file: File, number: int, links: int, place: ContentLocation, mtime: int | None) -> int:
+    def add_file(self, file: File, number: int, links: int, location: ContentLocation, mtime: int | None) -> int:
         """`mtime` is the time of the version that was read, if it differs from the metadata."""
         metadata = file.metadata
-        xattrs = self._xattrs(metadata) if metadata.xattrs else NO_XATTRS
-        size, start, fragment, offset, sparse, words = place
-        if links == 1 and xattrs == NO_XATTRS and not sparse and size <= _MOST_BASIC and start <= _MOST_BASIC:
-            head = self._head(InodeType.FILE, metadata, number, mtime)
-            return self.table.write(_pack_file(*head, start, fragment, offset, size) + words)
-        head = self._head(InodeType.EXTENDED_FILE, metadata, number, mtime)
+        xattrs = self._xattr_index(metadata) if metadata.xattrs else NO_XATTRS
+        size, start, fragment, offset, sparse, block_sizes = location
+        if (
+            links == 1
+            and xattrs == NO_XATTRS
+            and not sparse
+            and size <= _MAX_BASIC_OFFSET
+            and start <= _MAX_BASIC_OFFSET
+        ):
+            head = self._make_header(InodeType.FILE, metadata, number, mtime)
+            return self.table.write(_pack_file(*head, start, fragment, offset, size) + block_sizes)
+        head = self._make_header(InodeType.EXTENDED_FILE, metadata, number, mtime)
         extended = (start, size, sparse, links, fragment, offset, xattrs)
-        return self.table.write(_pack_extended_file(*head, *extended) + words)
+        return self.table.write(_pack_extended_file(*head, *extended) + block_sizes)
 
     def add_other(self, node: Symlink | Device | Fifo | Socket, number: int, links: int) -> int:
-        xattrs = self._xattrs(node.metadata)
-        kind = basic_inode_type(node) + (0 if xattrs == NO_XATTRS else _EXTENDED)
-        head = self._head(kind, node.metadata, number)
+        xattrs = self._xattr_index(node.metadata)
+        kind = basic_inode_type(node) + (0 if xattrs == NO_XATTRS else _EXTENDED_DIFFERENCE)
+        head = self._make_header(kind, node.metadata, number)
         match node:
             case Symlink():
                 target = encode(node.target)
@@ -88,10 +94,10 @@ class InodeWriter:
                 assert_never(node)
         return self.table.write(record if xattrs == NO_XATTRS else record + pack("<I", xattrs))
 
-    def _xattrs(self, metadata: Metadata) -> int:
+    def _xattr_index(self, metadata: Metadata) -> int:
         return NO_XATTRS if self.xattrs is None else self.xattrs.index(metadata.xattrs)
 
-    def _head(
+    def _make_header(
         self, kind: int, metadata: Metadata, number: int, mtime: int | None = None
     ) -> tuple[int, int, int, int, int, int]:
         ids = self.ids

@@ -66,19 +66,19 @@ def write_table(output: ImageOutput, records: bytes | bytearray, compress: Compr
     """Write records in metadata blocks; return the offsets of the blocks in the image."""
     begin = output.position
     writer = MetadataWriter(output.write, compress)
-    places: list[int] = []
+    block_offsets: list[int] = []
     for at in range(0, len(records), METADATA_SIZE):
-        places.append(begin + writer.block)
+        block_offsets.append(begin + writer.block)
         writer.write(records[at : at + METADATA_SIZE])
     writer.close()
-    return places
+    return block_offsets
 
 
-def write_listed_table(output: ImageOutput, records: bytes | bytearray, compress: Compress) -> int:
+def write_indexed_table(output: ImageOutput, records: bytes | bytearray, compress: Compress) -> int:
     """Write records in metadata blocks, then the list of the blocks' offsets; return the offset of the list."""
-    places = write_table(output, records, compress)
+    block_offsets = write_table(output, records, compress)
     at = output.position
-    output.write(pack(f"<{len(places)}Q", *places))
+    output.write(pack(f"<{len(block_offsets)}Q", *block_offsets))
     return at
 
 

@@ -6,29 +6,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ltsp.errors import LtspError
-from ltsp.squashfs.format import MOST_NAME, MOST_TARGET
+from ltsp.squashfs.format import MAX_NAME_SIZE, MAX_TARGET_SIZE
 from ltsp.tree.name import encode, printable
-from ltsp.tree.node import LATEST, Device, Directory, File, Metadata, Symlink, clamp_time
+from ltsp.tree.node import MAX_MTIME, Device, Directory, File, Metadata, Symlink, clamp_time
 from ltsp.tree.tree import Tree
 
-MOST_IDS = 0xFFFF
+MAX_IDS = 0xFFFF
 """Different user and group ids in total; the superblock counts them in 16 bits."""
-_LARGEST_ID = 0xFFFF_FFFF
-_LARGEST_MAJOR = 0xFFF
-_LARGEST_MINOR = 0xF_FFFF
+_MAX_ID = 0xFFFF_FFFF
+_MAX_MAJOR = 0xFFF
+_MAX_MINOR = 0xF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
 class Prescan:
     ids: tuple[int, ...]
     """User and group ids, sorted."""
-    links: Mapping[int, int]
+    link_counts: Mapping[int, int]
     """Number of names by the `id` of each node that has several."""
     shared_sizes: frozenset[int]
     """Sizes shared by several regular files: only these can be duplicates."""
-    newest: int
+    latest_mtime: int
     """Latest clamped time."""
-    clamped: int
+    clamped_times: int
     """Nodes whose time squashfs cannot store."""
 
     @classmethod
@@ -36,24 +36,24 @@ class Prescan:
         """Raises LtspError if squashfs cannot store the tree."""
         owners: set[tuple[int, int]] = set()
         seen: set[int] = set()
-        links: dict[int, int] = {}
+        link_counts: dict[int, int] = {}
         sizes: set[int] = set()
         shared: set[int] = set()
-        newest = clamped = 0
+        latest_mtime = clamped_times = 0
         pending = [tree.root]
         nodes: list[Metadata]
         while pending:
             directory = pending.pop()
             nodes = [directory.metadata]
             for name, node in directory.entries.items():
-                if len(name) > MOST_NAME // 4:
+                if len(name) > MAX_NAME_SIZE // 4:
                     _check_name(name)
                 if isinstance(node, Directory):
                     pending.append(node)
                     continue
                 key = id(node)
                 if key in seen:
-                    links[key] = links.get(key, 1) + 1
+                    link_counts[key] = link_counts.get(key, 1) + 1
                     continue
                 seen.add(key)
                 nodes.append(node.metadata)
@@ -67,37 +67,37 @@ class Prescan:
             for metadata in nodes:
                 owners.add((metadata.uid, metadata.gid))
                 mtime = metadata.mtime
-                if not 0 <= mtime <= LATEST:
-                    clamped += 1
+                if not 0 <= mtime <= MAX_MTIME:
+                    clamped_times += 1
                     mtime = clamp_time(mtime)
-                newest = max(newest, mtime)
+                latest_mtime = max(latest_mtime, mtime)
         ids = {one for pair in owners for one in pair}
         _check_ids(ids)
-        return cls(tuple(sorted(ids)), links, frozenset(shared), newest, clamped)
+        return cls(tuple(sorted(ids)), link_counts, frozenset(shared), latest_mtime, clamped_times)
 
 
 def _check_ids(ids: set[int]) -> None:
-    if len(ids) > MOST_IDS:
+    if len(ids) > MAX_IDS:
         raise LtspError(
-            f"the files have {len(ids)} different user and group ids, but squashfs can store only {MOST_IDS}",
+            f"the files have {len(ids)} different user and group ids, but squashfs can store only {MAX_IDS}",
             "exclude some of the files, or give them one owner with -m -all-root",
         )
-    if not 0 <= min(ids) <= max(ids) <= _LARGEST_ID:
+    if not 0 <= min(ids) <= max(ids) <= _MAX_ID:
         raise LtspError(f"user and group ids from {min(ids)} to {max(ids)} do not fit in 32 bits")
 
 
 def _check_name(name: str) -> None:
-    if len(encode(name)) > MOST_NAME:
-        raise LtspError(f"a file name is longer than {MOST_NAME} bytes: {printable(name)}")
+    if len(encode(name)) > MAX_NAME_SIZE:
+        raise LtspError(f"a file name is longer than {MAX_NAME_SIZE} bytes: {printable(name)}")
 
 
 def _check_target(name: str, target: str) -> None:
-    if not 1 <= len(encode(target)) <= MOST_TARGET:
-        raise LtspError(f"the target of the symbolic link {printable(name)} must have 1 to {MOST_TARGET} bytes")
+    if not 1 <= len(encode(target)) <= MAX_TARGET_SIZE:
+        raise LtspError(f"the target of the symbolic link {printable(name)} must have 1 to {MAX_TARGET_SIZE} bytes")
 
 
 def _check_device(name: str, device: Device) -> None:
-    if not (0 <= device.major <= _LARGEST_MAJOR and 0 <= device.minor <= _LARGEST_MINOR):
+    if not (0 <= device.major <= _MAX_MAJOR and 0 <= device.minor <= _MAX_MINOR):
         raise LtspError(
             f"the device {printable(name)} has the number {device.major}:{device.minor}, which is out of range"
         )

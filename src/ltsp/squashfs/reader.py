@@ -18,14 +18,14 @@ from ltsp.squashfs.tree_reader import SquashfsTreeReader
 from ltsp.squashfs.xattr_reader import XattrReader
 from ltsp.tree.tree import Tree
 
-_ALLOWANCE = 384 << 20
-_ALLOWANCE_PER_BYTE = 32
+_BASE_MEMORY = 384 << 20
+_MEMORY_PER_TABLE_BYTE = 32
 """Bytes of memory that a tree may take: for any image, and per stored byte of its tables.
 
 The tables of real images decompress to at most eight times their size."""
 
-_ID = struct.Struct("<I")
-EXPORT = struct.Struct("<Q")
+_ID_ENTRY = struct.Struct("<I")
+EXPORT_ENTRY = struct.Struct("<Q")
 """Entries of the id table and of the export table, which is indexed by inode number minus one."""
 
 
@@ -87,7 +87,7 @@ class Image:
         """
         tables, superblock = self.tables, self.superblock
         stored = superblock.bytes_used - superblock.inode_table
-        budget = MemoryBudget(_ALLOWANCE + _ALLOWANCE_PER_BYTE * stored)
+        budget = MemoryBudget(_BASE_MEMORY + _MEMORY_PER_TABLE_BYTE * stored)
         inodes = InodeReader(tables.inodes, tables.ids, tables.xattrs, self.blocks, budget)
         return SquashfsTreeReader(superblock, tables.directories, inodes, budget).tree()
 
@@ -102,8 +102,8 @@ class _ThreadLocalCodec(local):
 def _make_decompressor(superblock: SquashfsSuperblock) -> Decompress:
     codecs = _ThreadLocalCodec(CompressorId(superblock.compressor).name.lower(), superblock.block_size)
 
-    def decompress(stored: bytes, most: int) -> bytes:
-        return bytes(codecs.codec.decompress(stored, most))
+    def decompress(stored: bytes, max_size: int) -> bytes:
+        return bytes(codecs.codec.decompress(stored, max_size))
 
     return decompress
 
@@ -111,9 +111,11 @@ def _make_decompressor(superblock: SquashfsSuperblock) -> Decompress:
 def _read_tables(file: ImageFile, decompress: Decompress, superblock: SquashfsSuperblock) -> ImageTables:
     """Read the tables from last to first: each ends where the next one begins."""
 
-    def lookup(name: str, place: int, count: int, entry: int) -> LookupTable:
+    def open_table(name: str, list_offset: int, count: int, entry_size: int) -> LookupTable:
         limits = range(superblock.directory_table, end)
-        return LookupTable(file, decompress, name, index=place, count=count, entry=entry, limits=limits)
+        return LookupTable(
+            file, decompress, name, list_offset=list_offset, count=count, entry_size=entry_size, limits=limits
+        )
 
     end = superblock.bytes_used
     xattrs = fragments = exports = None
@@ -121,16 +123,16 @@ def _read_tables(file: ImageFile, decompress: Decompress, superblock: SquashfsSu
         limits = range(superblock.id_table, end)
         xattrs = XattrReader.of(file, decompress, superblock.xattr_table, limits)
         end = xattrs.table.start
-    id_table = lookup("id table", superblock.id_table, superblock.id_count, _ID.size)
+    id_table = open_table("id table", superblock.id_table, superblock.id_count, _ID_ENTRY.size)
     end = id_table.start
     if superblock.export_table != NO_TABLE:
-        exports = lookup("export table", superblock.export_table, superblock.inode_count, EXPORT.size)
+        exports = open_table("export table", superblock.export_table, superblock.inode_count, EXPORT_ENTRY.size)
         end = exports.start
     if superblock.fragment_count:
         size = FragmentEntry.layout.size
-        fragments = lookup("fragment table", superblock.fragment_table, superblock.fragment_count, size)
+        fragments = open_table("fragment table", superblock.fragment_table, superblock.fragment_count, size)
         end = fragments.start
     inodes = MetadataTable(file, decompress, "inode table", superblock.inode_table, superblock.directory_table)
     directories = MetadataTable(file, decompress, "directory table", superblock.directory_table, end)
-    ids = tuple(number for data in id_table.blocks() for (number,) in _ID.iter_unpack(data))
+    ids = tuple(number for data in id_table.blocks() for (number,) in _ID_ENTRY.iter_unpack(data))
     return ImageTables(ids, inodes, directories, fragments, exports, id_table, xattrs)

@@ -13,8 +13,8 @@ from ltsp.squashfs.format import METADATA_SIZE, NO_TABLE, U16, U32, U64, BinaryR
 
 MAGIC = 0x73717368
 """`hsqs`."""
-SMALLEST_BLOCK = 4096
-LARGEST_BLOCK = 1 << 20
+MIN_BLOCK_SIZE = 4096
+MAX_BLOCK_SIZE = 1 << 20
 PADDING = 4096
 """Images are padded with zeros to a multiple of this many bytes, so that a loop device can mount them."""
 
@@ -100,18 +100,18 @@ class SquashfsSuperblock(BinaryRecord):
         if len(raw) < cls.layout.size or raw[:4] != MAGIC.to_bytes(4, "little"):
             raise FormatError("not a squashfs image: it has no superblock")
         superblock = cls.unpack(raw)
-        for fault in _faults(superblock, file_size):
+        for fault in _find_faults(superblock, file_size):
             raise FormatError(f"superblock is damaged: {fault}")
         return superblock
 
 
-def _faults(superblock: SquashfsSuperblock, file_size: int) -> Iterator[str]:
+def _find_faults(superblock: SquashfsSuperblock, file_size: int) -> Iterator[str]:
     if (superblock.major, superblock.minor) != (4, 0):
         yield f"unsupported version {superblock.major}.{superblock.minor}: only 4.0 is supported"
     if superblock.compressor not in CompressorId.__members__.values():
         yield f"unknown compressor {superblock.compressor}"
     size, log = superblock.block_size, superblock.block_log
-    if not SMALLEST_BLOCK <= size <= LARGEST_BLOCK or log >= size.bit_length() or size != 1 << log:
+    if not MIN_BLOCK_SIZE <= size <= MAX_BLOCK_SIZE or log >= size.bit_length() or size != 1 << log:
         yield f"invalid block size {size} with logarithm {log}"
     used = superblock.bytes_used
     if used > file_size:

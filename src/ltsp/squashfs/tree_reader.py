@@ -15,11 +15,11 @@ from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, Node
 from ltsp.tree.tree import Tree, without_gc
 
-_NAME_COST = 150
+_NAME_MEMORY = 150
 """Largest size in memory of a directory entry, without its node and the characters of its name."""
-_INODE_COST = 16
+_INODE_MEMORY = 16
 """Bytes of memory for an inode number while the tree is read."""
-_LONGEST_PATH = 16384
+_MAX_PATH_SIZE = 16384
 """Bytes; four times PATH_MAX of Linux. It limits the depth of directories, and so the cost of a walk."""
 
 
@@ -28,17 +28,17 @@ class _PendingListing:
     """A directory whose listing has not been read yet."""
 
     listing: ListingToRead
-    above: _PendingListing | None = None
+    parent: _PendingListing | None = None
     name: str = ""
     length: int = 0
     """Length of its path in bytes."""
 
     def __str__(self) -> str:
         names = []
-        branch = self
-        while branch.above is not None:
-            names.append(branch.name)
-            branch = branch.above
+        directory = self
+        while directory.parent is not None:
+            names.append(directory.name)
+            directory = directory.parent
         return "/" + printable("/".join(reversed(names)))
 
 
@@ -55,7 +55,7 @@ class SquashfsTreeReader:
 
     def __post_init__(self) -> None:
         numbers = self.superblock.inode_count + 1
-        self.budget.take(_INODE_COST * numbers)
+        self.budget.take(_INODE_MEMORY * numbers)
         self.nodes = [None] * numbers
         self.references = array("Q", bytes(8 * numbers))
 
@@ -67,57 +67,59 @@ class SquashfsTreeReader:
         assert isinstance(root, Directory)
         assert inode.listing is not None
         with without_gc():
-            self._fill_all(_PendingListing(inode.listing))
+            self._read_listings(_PendingListing(inode.listing))
         return Tree(root)
 
-    def _fill_all(self, root: _PendingListing) -> None:
+    def _read_listings(self, root: _PendingListing) -> None:
         pending = [root]
         while pending:
-            branch = pending.pop()
+            directory = pending.pop()
             try:
-                self._fill(branch, pending)
+                self._read_listing(directory, pending)
             except FormatError as error:
-                raise FormatError(f"directory {branch}: {error.message}") from error
+                raise FormatError(f"directory {directory}: {error.message}") from error
 
-    def _fill(self, branch: _PendingListing, pending: list[_PendingListing]) -> None:
+    def _read_listing(self, directory: _PendingListing, pending: list[_PendingListing]) -> None:
         """Give a directory its entries; those that are directories become pending."""
-        listing = branch.listing
+        listing = directory.listing
         for entry in read_entries(self.directories.pieces(listing.block, listing.offset, listing.size)):
-            self.budget.take(_NAME_COST + 2 * len(entry.name))
+            self.budget.take(_NAME_MEMORY + 2 * len(entry.name))
             name = decode(entry.name)
             node = self._find_hard_link(entry)
             if node is None:
                 inode = self.inodes.read(entry.block, entry.offset, entry.kind)
-                if inode.number != entry.number:
-                    raise _damage_error(entry, f"its inode has the number {inode.number}, not {entry.number}")
+                if inode.inode_number != entry.inode_number:
+                    raise _damage_error(
+                        entry, f"its inode has the number {inode.inode_number}, not {entry.inode_number}"
+                    )
                 node = self._register_inode(inode, pack_reference(entry.block, entry.offset))
                 if inode.listing is not None:
-                    length = branch.length + 1 + len(entry.name)
-                    if length > _LONGEST_PATH:
-                        raise _damage_error(entry, f"its path is longer than {_LONGEST_PATH} bytes")
-                    pending.append(_PendingListing(inode.listing, branch, name, length))
+                    length = directory.length + 1 + len(entry.name)
+                    if length > _MAX_PATH_SIZE:
+                        raise _damage_error(entry, f"its path is longer than {_MAX_PATH_SIZE} bytes")
+                    pending.append(_PendingListing(inode.listing, directory, name, length))
             listing.entries[name] = node
 
     def _find_hard_link(self, entry: ListingEntry) -> Node | None:
         """The node of an inode that was found under an earlier name."""
-        node = self.nodes[entry.number] if 0 < entry.number < len(self.nodes) else None
+        node = self.nodes[entry.inode_number] if 0 < entry.inode_number < len(self.nodes) else None
         if node is None:
             return None
         if isinstance(node, Directory):
             raise _damage_error(entry, "a second name of a directory")
-        if entry.kind != basic_inode_type(node) or self.references[entry.number] != pack_reference(
+        if entry.kind != basic_inode_type(node) or self.references[entry.inode_number] != pack_reference(
             entry.block, entry.offset
         ):
-            raise _damage_error(entry, f"it is a different inode {entry.number} than that of an earlier name")
+            raise _damage_error(entry, f"it is a different inode {entry.inode_number} than that of an earlier name")
         return node
 
-    def _register_inode(self, inode: SquashfsInode, place: int) -> Node:
-        if not 0 < inode.number < len(self.nodes):
+    def _register_inode(self, inode: SquashfsInode, reference: int) -> Node:
+        if not 0 < inode.inode_number < len(self.nodes):
             raise FormatError(
-                f"inode table is damaged: inode number {inode.number} is not between 1 and {len(self.nodes) - 1}"
+                f"inode table is damaged: inode number {inode.inode_number} is not between 1 and {len(self.nodes) - 1}"
             )
-        self.nodes[inode.number] = inode.node
-        self.references[inode.number] = place
+        self.nodes[inode.inode_number] = inode.node
+        self.references[inode.inode_number] = reference
         return inode.node
 
 

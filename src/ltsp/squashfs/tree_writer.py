@@ -42,15 +42,15 @@ class TreeWriter:
     inodes: InodeWriter
     directories: DirectoryWriter
     file_table: FileTable
-    numbers: Mapping[int, int]
+    content_numbers: Mapping[int, int]
     """Numbers of the contents in `file_table` by the `id` of the file; other files are excluded."""
     mtimes: Mapping[int, int]
     """Times by the `id` of files that changed between the scan and reading."""
-    links: Mapping[int, int]
+    link_counts: Mapping[int, int]
     """Number of names by the `id` of each node that has several."""
     exports: array[int] = field(init=False, default_factory=lambda: array("Q"))
     """References of the inodes by number, from 1."""
-    _linked: dict[int, int] = field(init=False, default_factory=dict)
+    _number_by_node: dict[int, int] = field(init=False, default_factory=dict)
     """Inode number by the `id` of a node with several names."""
 
     def write(self, root: Directory) -> int:
@@ -68,8 +68,8 @@ class TreeWriter:
                 stack.pop()
                 if not stack:
                     # The root has no parent; readers expect an unused inode number.
-                    beyond = len(self.exports) + 1
-                    reference = self.inodes.add_directory(root, _ROOT_NUMBER, beyond, listing)
+                    unused_number = len(self.exports) + 1
+                    reference = self.inodes.add_directory(root, _ROOT_NUMBER, unused_number, listing)
                     self.inodes.table.close()
                     self.directories.table.close()
                     return self._record_reference(_ROOT_NUMBER, reference)
@@ -80,7 +80,7 @@ class TreeWriter:
         entries = []
         for name in sort_names(list(directory.entries)):
             node = directory.entries[name]
-            if isinstance(node, File) and id(node) not in self.numbers:
+            if isinstance(node, File) and id(node) not in self.content_numbers:
                 continue
             entries.append((name, node, self._assign_number(node)))
         subdirectories = iter([entry for entry in entries if isinstance(entry[1], Directory)])
@@ -88,12 +88,12 @@ class TreeWriter:
 
     def _assign_number(self, node: Node) -> int:
         key = id(node)
-        number = self._linked.get(key)
+        number = self._number_by_node.get(key)
         if number is None:
             self.exports.append(_UNWRITTEN)
             number = len(self.exports)
-            if key in self.links:
-                self._linked[key] = number
+            if key in self.link_counts:
+                self._number_by_node[key] = number
         return number
 
     def _write_inodes(self, directory: _OpenDirectory) -> Iterator[NewEntry]:
@@ -111,13 +111,13 @@ class TreeWriter:
             else:
                 kind = basic_inode_type(node)
                 if reference == _UNWRITTEN:
-                    reference = self.inodes.add_other(node, number, self.links.get(id(node), 1))
+                    reference = self.inodes.add_other(node, number, self.link_counts.get(id(node), 1))
             yield NewEntry(encode(name), self._record_reference(number, reference), number, kind)
 
     def _add_file(self, file: File, number: int) -> int:
         key = id(file)
-        place = self.file_table.get(self.numbers[key])
-        return self.inodes.add_file(file, number, self.links.get(key, 1), place, self.mtimes.get(key))
+        location = self.file_table.get(self.content_numbers[key])
+        return self.inodes.add_file(file, number, self.link_counts.get(key, 1), location, self.mtimes.get(key))
 
     def _record_reference(self, number: int, reference: int) -> int:
         self.exports[number - 1] = reference

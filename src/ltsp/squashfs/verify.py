@@ -9,7 +9,7 @@ from typing import BinaryIO
 from ltsp.errors import FileVanished, FormatError, LtspError
 from ltsp.squashfs.format import BLOCK_STORED, XATTR_PREFIXES, FragmentEntry, XattrId, unpack_reference
 from ltsp.squashfs.meta_reader import LookupTable, MetadataTable
-from ltsp.squashfs.reader import EXPORT, Image
+from ltsp.squashfs.reader import EXPORT_ENTRY, Image
 from ltsp.squashfs.xattr_writer import XattrFate, classify_xattr
 from ltsp.tree.content import Stream
 from ltsp.tree.faults import Faults
@@ -17,9 +17,9 @@ from ltsp.tree.name import printable, sort_names
 from ltsp.tree.node import Device, Directory, File, Metadata, Node, Symlink, clamp_time
 from ltsp.tree.tree import Tree
 
-_NAMED = 5
+_MAX_SHOWN_DIFFERENCES = 5
 """Differences listed in the message."""
-_PIECE = 1 << 20
+_CHUNK_SIZE = 1 << 20
 """Bytes read at a time."""
 
 
@@ -58,23 +58,23 @@ def read_all_contents(image: Image) -> None:
                 while True:
                     if hole := stream.hole_size():
                         stream.skip(hole)
-                    elif not stream.read(_PIECE):
+                    elif not stream.read(_CHUNK_SIZE):
                         break
 
 
 def _check_fragments(table: LookupTable, image: Image) -> None:
-    area, most = image.blocks.area, image.superblock.block_size
+    area, max_size = image.blocks.area, image.superblock.block_size
     for data in table.blocks():
         for start, word, _unused in FragmentEntry.layout.iter_unpack(data):
             size = word & ~BLOCK_STORED
-            if not 0 < size <= most or not area.start <= start <= area.stop - size:
+            if not 0 < size <= max_size or not area.start <= start <= area.stop - size:
                 raise FormatError(f"fragment table is damaged: invalid location: {size} bytes at {start}")
 
 
 def _check_exports(table: LookupTable, inodes: MetadataTable) -> None:
     length = inodes.end - inodes.start
     for data in table.blocks():
-        for (reference,) in EXPORT.iter_unpack(data):
+        for (reference,) in EXPORT_ENTRY.iter_unpack(data):
             if unpack_reference(reference)[0] >= length:
                 raise FormatError(
                     f"export table is damaged: offset {unpack_reference(reference)[0]} is outside the inode table, "
@@ -104,7 +104,7 @@ class Verification:
     """Files that changed in the source, so that their content cannot be compared."""
 
 
-def verify(
+def verify_image(
     image: Image,
     tree: Tree,
     faults: Faults,
@@ -125,9 +125,13 @@ def verify(
         comparison.changed.add(id(tree.get(path)))
     differences = list(comparison.run(tree, image.tree()))
     if differences:
-        more = f" and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
+        more = (
+            f" and {len(differences) - _MAX_SHOWN_DIFFERENCES} more"
+            if len(differences) > _MAX_SHOWN_DIFFERENCES
+            else ""
+        )
         raise LtspError(
-            f"the image differs from its source: {'; '.join(differences[:_NAMED])}{more}",
+            f"the image differs from its source: {'; '.join(differences[:_MAX_SHOWN_DIFFERENCES])}{more}",
             "nothing was published; check the disk and memory of this machine, and try again",
         )
     return Verification(comparison.nodes, comparison.source_bytes, tuple(comparison.not_compared))
@@ -146,7 +150,7 @@ class _Comparison:
     not_compared: list[str] = field(default_factory=list)
     _pairs: dict[int, Node] = field(default_factory=dict)
     """The node in the image for each node that is not a directory, by `id`."""
-    _taken: set[int] = field(default_factory=set)
+    _paired: set[int] = field(default_factory=set)
     """The `id` of each node in `_pairs`."""
 
     def run(self, expected: Tree, found: Tree) -> Iterator[str]:
@@ -170,14 +174,14 @@ class _Comparison:
 
     def _compare(self, path: str, want: Node, have: Node) -> Iterator[str]:
         known = self._pairs.get(id(want))
-        if known is not None or id(have) in self._taken:
+        if known is not None or id(have) in self._paired:
             if known is not have:
                 yield f"/{printable(path)} has different hard links"
             return
         self.nodes += 1
         if not isinstance(want, Directory):
             self._pairs[id(want)] = have
-            self._taken.add(id(have))
+            self._paired.add(id(have))
         mtime = want.metadata.mtime
         if isinstance(want, File) and isinstance(have, File):
             try:
@@ -185,11 +189,11 @@ class _Comparison:
             except FileVanished:
                 self.not_compared.append(path)
                 mtime = have.metadata.mtime
-        for name, wanted, had in self._facts(want, have, mtime):
+        for name, wanted, had in self._list_facts(want, have, mtime):
             if wanted != had:
                 yield f"/{printable(path)}: {name} is {had}, not {wanted}"
 
-    def _facts(self, want: Node, have: Node, mtime: int) -> Iterator[tuple[str, object, object]]:
+    def _list_facts(self, want: Node, have: Node, mtime: int) -> Iterator[tuple[str, object, object]]:
         """Name, expected and found value of everything except contents; only the type if that differs."""
         if type(want) is not type(have):
             yield "type", type(want).__name__.lower(), type(have).__name__.lower()
@@ -222,10 +226,10 @@ class _Comparison:
             return have.metadata.mtime
         with want.content.open() as source, have.content.open() as image:
             equal = source.size == image.size and self._is_equal(source, image)
-            moved = source.mtime is not None or not source.is_consistent()
+            changed = source.mtime is not None or not source.is_consistent()
         if equal:
             return want.metadata.mtime if source.mtime is None else source.mtime
-        if not moved:
+        if not changed:
             yield f"/{printable(path)}: content differs"
             return want.metadata.mtime
         self.not_compared.append(path)
@@ -240,7 +244,7 @@ class _Comparison:
                 image.skip(hole)
                 left -= hole
                 continue
-            size = min(left, _PIECE)
+            size = min(left, _CHUNK_SIZE)
             piece = source.read(size)
             if piece != image.read(size) or len(piece) < size:
                 return False

@@ -16,10 +16,10 @@ from ltsp.squashfs.dir_writer import DirectoryWriter
 from ltsp.squashfs.file_table import FileTable
 from ltsp.squashfs.format import METADATA_STORED, NO_TABLE, XATTR_PREFIXES
 from ltsp.squashfs.inode_writer import InodeWriter
-from ltsp.squashfs.meta_writer import MetadataWriter, pack_little_endian, write_listed_table
+from ltsp.squashfs.meta_writer import MetadataWriter, pack_little_endian, write_indexed_table
 from ltsp.squashfs.output import ImageOutput, SealedImage
 from ltsp.squashfs.prescan import Prescan
-from ltsp.squashfs.superblock import LARGEST_BLOCK, MAGIC, PADDING, SMALLEST_BLOCK, STORED, Flags, SquashfsSuperblock
+from ltsp.squashfs.superblock import MAGIC, MAX_BLOCK_SIZE, MIN_BLOCK_SIZE, PADDING, STORED, Flags, SquashfsSuperblock
 from ltsp.squashfs.tree_writer import TreeWriter
 from ltsp.squashfs.workers import Workers
 from ltsp.squashfs.xattr_writer import XattrWriter
@@ -43,12 +43,12 @@ class WriteOptions:
     """Namespaces to keep, a subset of XATTR_PREFIXES."""
     time: int | None = None
     """Time of the image in seconds since 1970; None means the newest time in the tree."""
-    first: Mapping[str, int] = field(default_factory=dict)
+    sort_priorities: Mapping[str, int] = field(default_factory=dict)
     """Priorities of files by path: those above 0 come before all others, those below 0 after, the highest first."""
 
     def __post_init__(self) -> None:
         size = self.block_size
-        if not SMALLEST_BLOCK <= size <= LARGEST_BLOCK or size & (size - 1):
+        if not MIN_BLOCK_SIZE <= size <= MAX_BLOCK_SIZE or size & (size - 1):
             raise UsageError(f"invalid block size of {size} bytes", "choose a power of two from 4K to 1M")
 
     @property
@@ -57,7 +57,7 @@ class WriteOptions:
         return self.compression.name != "none"
 
     @property
-    def record(self) -> bytes:
+    def compressor_options_block(self) -> bytes:
         """The compressor options after the superblock as a metadata block, or empty."""
         options = self.compression.options() if self.is_compressed else b""
         return (len(options) | METADATA_STORED).to_bytes(2, "little") + options if options else b""
@@ -154,13 +154,12 @@ def write_squashfs(
 ) -> WriteResult:
     """Write the image to a file opened "w+b" and unbuffered, from its start on.
 
-    `progress` is called with the bytes of source read since the last call. Files that cannot be stored as they should
-    be are recorded in `faults`. Raises LtspError if squashfs cannot store the tree, and whatever reading or writing
-    raises.
+    `progress` is called with the bytes of source read since the last call. `faults` records files that cannot be stored
+    as they should be. Raises LtspError if squashfs cannot store the tree, and whatever reading or writing raises.
     """
     begin, cpu = perf_counter(), process_time()
     prescan = Prescan.of(tree)
-    with ImageOutput(output, SquashfsSuperblock.layout.size + len(options.record)) as image:
+    with ImageOutput(output, SquashfsSuperblock.layout.size + len(options.compressor_options_block)) as image:
         with Workers(image, options.compression, options.block_size, options.threads or _count_processors()) as workers:
             files = _write_files(tree, prescan, options, workers, faults, progress)
         contents_end = perf_counter()
@@ -169,7 +168,8 @@ def write_squashfs(
         image.write(bytes(-used % PADDING))
         size = image.position
         tables_end = perf_counter()
-        sealed = image.seal(_make_superblock(prescan, options, files, tables, used).pack() + options.record)
+        superblock = _make_superblock(prescan, options, files, tables, used)
+        sealed = image.seal(superblock.pack() + options.compressor_options_block)
     contents, fragments, xattrs = files.contents, files.fragments, tables.xattrs
     return WriteResult(
         size=size,
@@ -179,13 +179,13 @@ def write_squashfs(
         duplicates=contents.duplicates,
         duplicate_bytes=contents.duplicate_bytes,
         fragment_blocks=fragments.count,
-        lost=LostMetadata(prescan.clamped, xattrs.acls, xattrs.foreign, xattrs.too_large),
+        lost=LostMetadata(prescan.clamped_times, xattrs.acls, xattrs.foreign, xattrs.too_large),
         sizes=ImageSizes(
-            data=tables.inodes - image.begin - fragments.stored_size,
+            data=tables.inodes - image.start_offset - fragments.stored_size,
             fragments=fragments.stored_size,
             inodes=tables.directories - tables.inodes,
             directories=tables.directories_end - tables.directories,
-            other=image.begin + size - tables.directories_end,
+            other=image.start_offset + size - tables.directories_end,
         ),
         seconds=WriteSeconds(
             codec=workers.codec_seconds,
@@ -204,7 +204,7 @@ class _WrittenFiles:
     file_table: FileTable
     fragments: FragmentWriter
     contents: DataWriter
-    numbers: dict[int, int] = field(default_factory=dict)
+    content_numbers: dict[int, int] = field(default_factory=dict)
     """Numbers in `file_table` by the `id` of the file; excluded files are missing."""
     mtimes: dict[int, int] = field(default_factory=dict)
     """Times by the `id` of files that changed between the scan and reading."""
@@ -232,30 +232,32 @@ def _write_files(
     )
     files = _WrittenFiles(file_table, fragments, contents)
     left_out: set[int] = set()
-    for section in _priority_groups(tree, options.first):
+    for section in _group_by_priority(tree, options.sort_priorities):
         fragments.close()
         for path, file in section:
             key = id(file)
-            if key in files.numbers or key in left_out:
+            if key in files.content_numbers or key in left_out:
                 continue
             stored = contents.add(path, file.content)
             if stored is None:
                 left_out.add(key)
                 continue
-            files.numbers[key] = stored.number
+            files.content_numbers[key] = stored.number
             if stored.mtime is not None:
                 files.mtimes[key] = stored.mtime
     contents.close()
     return files
 
 
-def _priority_groups(tree: Tree, first: Mapping[str, int]) -> Iterator[Iterator[tuple[str, File]]]:
+def _group_by_priority(tree: Tree, sort_priorities: Mapping[str, int]) -> Iterator[Iterator[tuple[str, File]]]:
     """The regular files in the order of writing; a section's fragment blocks hold nothing of another one."""
     files = ((path, node) for path, node in tree.walk() if isinstance(node, File))
-    if not first:
+    if not sort_priorities:
         yield files
         return
-    chosen = [(path, priority, node) for path, priority in first.items() if isinstance(node := tree.get(path), File)]
+    chosen = [
+        (path, priority, node) for path, priority in sort_priorities.items() if isinstance(node := tree.get(path), File)
+    ]
     chosen.sort(key=lambda one: (-one[1], [byte_sort_key(name) for name in one[0].split("/")]))
     last = {path for path, priority, _ in chosen if priority < 0}
     yield ((path, node) for path, priority, node in chosen if priority > 0)
@@ -292,9 +294,9 @@ def _write_tables(
         InodeWriter(MetadataWriter(image.write, compress), ids, xattrs if options.xattrs else None),
         DirectoryWriter(MetadataWriter(listings.append, compress)),
         files.file_table,
-        files.numbers,
+        files.content_numbers,
         files.mtimes,
-        prescan.links,
+        prescan.link_counts,
     )
     inodes = image.position
     root = tree_writer.write(tree.root)
@@ -309,9 +311,9 @@ def _write_tables(
         inodes=inodes,
         directories=directories,
         directories_end=directories_end,
-        fragments=write_listed_table(image, entries, compress) if entries else NO_TABLE,
-        exports=write_listed_table(image, pack_little_endian(exports), compress),
-        ids=write_listed_table(image, pack_little_endian(array("I", prescan.ids)), compress),
+        fragments=write_indexed_table(image, entries, compress) if entries else NO_TABLE,
+        exports=write_indexed_table(image, pack_little_endian(exports), compress),
+        ids=write_indexed_table(image, pack_little_endian(array("I", prescan.ids)), compress),
         xattr_sets=xattrs.write(image, compress),
         xattrs=xattrs,
     )
@@ -320,12 +322,12 @@ def _write_tables(
 def _make_superblock(
     prescan: Prescan, options: WriteOptions, files: _WrittenFiles, tables: _TableOffsets, used: int
 ) -> SquashfsSuperblock:
-    newest = max([prescan.newest, *map(clamp_time, files.mtimes.values())])
+    newest = max([prescan.latest_mtime, *map(clamp_time, files.mtimes.values())])
     flags = Flags.DUPLICATES | Flags.EXPORTABLE
     for flag, holds in (
         (STORED, not options.is_compressed),
         (Flags.NO_XATTRS, tables.xattr_sets == NO_TABLE),
-        (Flags.COMPRESSOR_OPTIONS, bool(options.record)),
+        (Flags.COMPRESSOR_OPTIONS, bool(options.compressor_options_block)),
     ):
         if holds:
             flags |= flag

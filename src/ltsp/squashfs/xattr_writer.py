@@ -9,11 +9,11 @@ from struct import pack
 from typing import NamedTuple
 
 from ltsp.squashfs.format import (
-    MOST_NAME,
-    MOST_XATTR_VALUE,
+    MAX_NAME_SIZE,
+    MAX_XATTR_VALUE_SIZE,
     NO_TABLE,
     NO_XATTRS,
-    XATTR_ELSEWHERE,
+    XATTR_OUT_OF_LINE,
     XATTR_PREFIXES,
     XattrId,
     XattrKey,
@@ -24,7 +24,7 @@ from ltsp.squashfs.meta_writer import Compress, MetadataWriter, write_table
 from ltsp.squashfs.output import ImageOutput
 from ltsp.tree.name import encode
 
-_LEAST_SHARED = 64
+_MIN_SHARED_VALUE_SIZE = 64
 """Bytes of a value from which a second copy becomes a reference to the first. A reference takes 8 bytes, and nearby
 copies compress well anyway; the relevant values are SELinux labels (short) and file signatures (long)."""
 _ACL_PREFIX = "system.posix_acl_"
@@ -52,7 +52,7 @@ def classify_xattr(name: str, value: bytes, namespaces: Collection[str] = XATTR_
         return XattrFate.FOREIGN
     if prefix not in namespaces:
         return XattrFate.UNWANTED
-    if len(value) > MOST_XATTR_VALUE or len(encode(name)) > MOST_NAME:
+    if len(value) > MAX_XATTR_VALUE_SIZE or len(encode(name)) > MAX_NAME_SIZE:
         return XattrFate.TOO_LARGE
     return XattrFate.KEPT
 
@@ -96,7 +96,7 @@ class XattrWriter:
 
     def _classify(self, xattrs: Xattrs) -> _XattrSet:
         fates = [classify_xattr(name, value, self.namespaces) for name, value in xattrs]
-        kept = tuple(pair for pair, its in zip(xattrs, fates, strict=True) if its is XattrFate.KEPT)
+        kept = tuple(pair for pair, fate in zip(xattrs, fates, strict=True) if fate is XattrFate.KEPT)
         index = self._kept.setdefault(kept, len(self._kept)) if kept else NO_XATTRS
         return _XattrSet(
             index, fates.count(XattrFate.ACL), fates.count(XattrFate.FOREIGN), fates.count(XattrFate.TOO_LARGE)
@@ -108,10 +108,10 @@ class XattrWriter:
             return NO_TABLE
         begin = output.position
         ids = b"".join(self._write_sets(MetadataWriter(output.write, compress)))
-        places = write_table(output, ids, compress)
+        block_offsets = write_table(output, ids, compress)
         at = output.position
         output.write(XattrTable(begin, len(self._kept)).pack())
-        output.write(pack(f"<{len(places)}Q", *places))
+        output.write(pack(f"<{len(block_offsets)}Q", *block_offsets))
         return at
 
     def _write_sets(self, writer: MetadataWriter) -> Iterator[bytes]:
@@ -124,12 +124,12 @@ class XattrWriter:
                 namespace, suffix = XATTR_PREFIXES.index(f"{prefix}."), encode(rest)
                 copy = first_copies.get(value)
                 if copy is not None:
-                    namespace |= XATTR_ELSEWHERE
+                    namespace |= XATTR_OUT_OF_LINE
                 head = XattrKey(namespace, len(suffix)).pack() + suffix
                 writer.write(head)
                 body = XattrValue(len(value)).pack() + value if copy is None else pack("<IQ", 8, copy)
                 at = writer.write(body)
-                if copy is None and len(value) >= _LEAST_SHARED:
+                if copy is None and len(value) >= _MIN_SHARED_VALUE_SIZE:
                     first_copies[value] = at
                 size += len(head) + len(body)
             yield XattrId(reference, len(xattrs), size).pack()

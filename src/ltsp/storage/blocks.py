@@ -11,9 +11,9 @@ from typing import BinaryIO, Final, Protocol
 
 from ltsp.errors import FormatError, SourceError
 
-_MOST_AT_ONCE: Final = 64 << 20
+_MAX_READ_SIZE: Final = 64 << 20
 """Bytes: a sparse file may have any size, and a record in it may claim any."""
-_PIECE: Final = 1 << 20
+_PIECE_SIZE: Final = 1 << 20
 _GRAIN: Final = 64 << 10
 """Bytes: an aligned block of this many zeros becomes a hole."""
 _ZEROS: Final = bytes(_GRAIN)
@@ -117,7 +117,7 @@ def read_exactly(blocks: Blocks, offset: int, size: int, what: str) -> bytes:
 
     Raises FormatError if they are outside of `blocks` or too many.
     """
-    if size > _MOST_AT_ONCE:
+    if size > _MAX_READ_SIZE:
         raise FormatError(f"{what} is too large: {size} bytes")
     if offset < 0 or size < 0 or offset + size > blocks.size:
         raise FormatError(f"{what} at {offset} extends beyond the end of the file or volume ({blocks.size} bytes)")
@@ -130,7 +130,7 @@ def read_exactly(blocks: Blocks, offset: int, size: int, what: str) -> bytes:
 def read_pieces(blocks: Blocks) -> Iterator[bytes]:
     """All bytes, from start to end, in pieces."""
     at = 0
-    while piece := blocks.read_at(at, _PIECE):
+    while piece := blocks.read_at(at, _PIECE_SIZE):
         yield piece
         at += len(piece)
 

@@ -16,13 +16,13 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_PIECE: Final = 1 << 20
+_PIECE_SIZE: Final = 1 << 20
 """Bytes decompressed at a time."""
-_MEMORY: Final = 128 << 20
+_XZ_MEMORY_LIMIT: Final = 128 << 20
 """Memory limit of liblzma in bytes: enough for the 64 MiB dictionary of `xz -9`."""
-_WINDOW: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 27}
+_ZSTD_OPTIONS: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 27}
 """128 MiB, the default limit of the zstd program."""
-_SKIPPED: Final = range(0x184D2A50, 0x184D2A60)
+_SKIPPABLE_FRAMES: Final = range(0x184D2A50, 0x184D2A60)
 """zstd frames without data, such as the table of contents of a container layer. RFC 8878, 3.1.2"""
 
 
@@ -39,7 +39,7 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 
-class _Inflate:
+class _GzipDecompressor:
     """zlib with the interface of the other decompressors: it keeps its unconsumed input."""
 
     def __init__(self) -> None:
@@ -66,15 +66,15 @@ _MAGICS: Final[Mapping[bytes, str]] = {
     b"BZh": "bzip2",
     b"\xfd7zXZ\0": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
-    **{number.to_bytes(4, "little"): "zstd" for number in _SKIPPED},
+    **{number.to_bytes(4, "little"): "zstd" for number in _SKIPPABLE_FRAMES},
 }
 _DECOMPRESSORS: Final[Mapping[str, Callable[[], _Decompressor]]] = {
-    "gzip": _Inflate,
+    "gzip": _GzipDecompressor,
     "bzip2": bz2.BZ2Decompressor,
-    "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY),
-    "zstd": lambda: zstd.ZstdDecompressor(options=_WINDOW),
+    "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_LIMIT),
+    "zstd": lambda: zstd.ZstdDecompressor(options=_ZSTD_OPTIONS),
 }
-LONGEST_MAGIC: Final = max(map(len, _MAGICS))
+MAX_MAGIC_SIZE: Final = max(map(len, _MAGICS))
 """Bytes needed to detect a compressed stream."""
 
 CountBytes = Callable[[int, int], None]
@@ -87,34 +87,34 @@ def detect_compression(start: bytes) -> str:
 
 
 def decompress_stream(
-    packed: Iterator[bytes], counted: CountBytes = lambda _packed, _unpacked: None
+    packed: Iterator[bytes], count_bytes: CountBytes = lambda _packed, _unpacked: None
 ) -> Iterator[bytes]:
     """The decompressed stream, in pieces of at most 1 MiB.
 
-    Raises FormatError, whose message begins with a verb, if it is damaged or truncated, and whatever `counted` raises.
+    Raises FormatError, whose message begins with a verb, if it is damaged or truncated, and what `count_bytes` raises.
     """
     rest = _read_magic(packed)
     while True:
         kind = detect_compression(rest)
         if not kind:
             raise FormatError("has trailing data after the compressed stream")
-        rest = yield from _decompress_one(_DECOMPRESSORS[kind](), rest, packed, counted)
+        rest = yield from _decompress_one(_DECOMPRESSORS[kind](), rest, packed, count_bytes)
         rest = _skip_padding(rest, packed)
         if not rest:
             return
 
 
 def _decompress_one(
-    decompressor: _Decompressor, data: bytes, packed: Iterator[bytes], counted: CountBytes
+    decompressor: _Decompressor, data: bytes, packed: Iterator[bytes], count_bytes: CountBytes
 ) -> Generator[bytes, None, bytes]:
     """Decompress one stream; return the bytes after it."""
-    counted(len(data), 0)
+    count_bytes(len(data), 0)
     while True:
         try:
-            piece = decompressor.decompress(data, _PIECE)
+            piece = decompressor.decompress(data, _PIECE_SIZE)
         except (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, ValueError, EOFError, MemoryError) as error:
             raise FormatError(f"is damaged: {error or 'it cannot be decompressed'}") from error
-        counted(0, len(piece))
+        count_bytes(0, len(piece))
         if piece:
             yield piece
         if decompressor.eof:
@@ -124,13 +124,13 @@ def _decompress_one(
             data = next(packed, b"")
             if not data:
                 raise FormatError("is truncated: the compressed stream is incomplete")
-            counted(len(data), 0)
+            count_bytes(len(data), 0)
 
 
 def _read_magic(packed: Iterator[bytes]) -> bytes:
     """Enough bytes for a magic number, and whatever came with them."""
     start = b""
-    while len(start) < LONGEST_MAGIC and (piece := next(packed, b"")):
+    while len(start) < MAX_MAGIC_SIZE and (piece := next(packed, b"")):
         start += piece
     return start
 
@@ -142,6 +142,6 @@ def _skip_padding(rest: bytes, packed: Iterator[bytes]) -> bytes:
         if not piece:
             return b""
         rest = piece
-    while len(rest) < LONGEST_MAGIC and (piece := next(packed, b"")):
+    while len(rest) < MAX_MAGIC_SIZE and (piece := next(packed, b"")):
         rest += piece
     return rest

@@ -10,9 +10,9 @@ from functools import cache
 
 from ltsp.errors import FormatError
 
-_LITERALS = 4
+_AFTER_LITERALS = 4
 """The state after a run of literals, as opposed to 0 to 3 literals."""
-_FAR = 16384
+_FAR_DISTANCE = 16384
 
 
 def decompress(data: bytes, limit: int) -> bytes:
@@ -60,14 +60,14 @@ def _decompress_unchecked(data: bytes, limit: int) -> bytes:
     if data[0] > 17:
         count = data[0] - 17
         found += _read_literals(data, 1, count)
-        at, state = 1 + count, min(count, _LITERALS)
+        at, state = 1 + count, min(count, _AFTER_LITERALS)
     while True:
         word = data[at]
         at += 1
         if word < 16 and not state:
             count, at = _read_length(data, at, word, 15)
             found += _read_literals(data, at, count + 3)
-            at, state = at + count + 3, _LITERALS
+            at, state = at + count + 3, _AFTER_LITERALS
             if len(found) > limit:
                 raise _damage_error("it is too large")
             continue
@@ -77,7 +77,7 @@ def _decompress_unchecked(data: bytes, limit: int) -> bytes:
         elif word < 16:
             following, distance, length = word & 3, (word >> 2) + (data[at] << 2) + 1, 2
             at += 1
-            if state == _LITERALS:
+            if state == _AFTER_LITERALS:
                 distance, length = distance + 2048, 3
         else:
             mask = 31 if word >= 32 else 7
@@ -87,8 +87,8 @@ def _decompress_unchecked(data: bytes, limit: int) -> bytes:
             at += 2
             following, distance = low & 3, (low >> 2) + 1
             if word < 32:
-                distance += ((word & 8) << 11) + _FAR - 1
-                if distance == _FAR:
+                distance += ((word & 8) << 11) + _FAR_DISTANCE - 1
+                if distance == _FAR_DISTANCE:
                     return bytes(found)
         start = len(found) - distance
         if start < 0 or len(found) + length + following > limit:
@@ -103,14 +103,14 @@ def _decompress_unchecked(data: bytes, limit: int) -> bytes:
         state = following
 
 
-def _read_length(data: bytes, at: int, count: int, largest: int) -> tuple[int, int]:
+def _read_length(data: bytes, at: int, count: int, limit: int) -> tuple[int, int]:
     """A length, which continues in the next bytes if it is 0, and the offset after it."""
     if count:
         return count, at
     while not data[at]:
         count += 255
         at += 1
-    return count + largest + data[at], at + 1
+    return count + limit + data[at], at + 1
 
 
 def _read_literals(data: bytes, at: int, count: int) -> bytes:

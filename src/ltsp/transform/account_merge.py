@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import ConfError
 from ltsp.transform import accounts
-from ltsp.transform.accounts import NAME, GroupEntry, IdRanges
+from ltsp.transform.accounts import VALID_NAME, GroupEntry, IdRanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,11 @@ class AccountFiles:
     group: bytes
     shadow: bytes | None = None
     gshadow: bytes | None = None
-    limits: IdRanges = field(default_factory=IdRanges)
+    id_ranges: IdRanges = field(default_factory=IdRanges)
 
 
 @dataclass(frozen=True, slots=True)
-class PeopleChoice:
+class UserSelection:
     """Which of the server's users clients get; without either setting, all of them."""
 
     users: str = ""
@@ -40,15 +40,15 @@ class PeopleChoice:
 class MergedAccounts:
     files: dict[str, bytes]
     """The changed files, by path."""
-    locked: tuple[str, ...]
+    accounts_to_lock: tuple[str, ...]
     """Accounts to lock in shadow, which is not in `files` because it holds hashes."""
     conflicts: tuple[str, ...]
-    people: tuple[str, ...]
+    merged_users: tuple[str, ...]
     """The names of the server's users that were merged."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Person:
+class _UserAccount:
     name: bytes
     uid: int
     gid: int
@@ -59,27 +59,27 @@ class _Person:
         return b":".join((self.name, b"x", *self.fields[2:]))
 
 
-def merge_accounts(server: AccountFiles, image: AccountFiles, choice: PeopleChoice | None = None) -> MergedAccounts:
+def merge_accounts(server: AccountFiles, image: AccountFiles, selection: UserSelection | None = None) -> MergedAccounts:
     """The image's files with the server's users merged.
 
     Raises ConfError for an invalid expression in the choice.
     """
     conflicts: list[str] = []
-    people = _find_compatible(_choose_people(server, choice or PeopleChoice()), image, conflicts)
-    names = frozenset(person.name for person in people)
-    groups = _choose_groups(server, image, people, conflicts)
+    users_to_merge = _drop_conflicting(_choose_users(server, selection or UserSelection()), image, conflicts)
+    names = frozenset(user.name for user in users_to_merge)
+    groups = _choose_groups(server, image, users_to_merge, conflicts)
     files = {
-        "etc/passwd": _merge_passwd(image, people),
+        "etc/passwd": _merge_passwd(image, users_to_merge),
         "etc/group": _merge_group(image.group, groups, _find_memberships(server, names), names),
     }
-    locked: tuple[str, ...] = ()
+    accounts_to_lock: tuple[str, ...] = ()
     if image.shadow is not None:
-        missing = [person.name for person in people if person.name not in accounts.list_names(image.shadow)]
-        if accounts.holds_hashes(image.shadow):
-            locked = tuple(name.decode("ascii") for name in missing)
+        missing = [user.name for user in users_to_merge if user.name not in accounts.list_names(image.shadow)]
+        if accounts.has_password_hashes(image.shadow):
+            accounts_to_lock = tuple(name.decode("ascii") for name in missing)
         else:
             files["etc/shadow"] = accounts.append_lines(image.shadow, [name + b":!:::::::" for name in missing])
-    if image.gshadow is not None and not accounts.holds_hashes(image.gshadow):
+    if image.gshadow is not None and not accounts.has_password_hashes(image.gshadow):
         files["etc/gshadow"] = _merge_gshadow(image.gshadow, files["etc/group"])
     before = {
         "etc/passwd": image.passwd,
@@ -89,48 +89,48 @@ def merge_accounts(server: AccountFiles, image: AccountFiles, choice: PeopleChoi
     }
     return MergedAccounts(
         {path: text for path, text in files.items() if text != before[path]},
-        locked,
+        accounts_to_lock,
         tuple(conflicts),
-        tuple(person.name.decode("ascii") for person in people),
+        tuple(user.name.decode("ascii") for user in users_to_merge),
     )
 
 
-def list_people(files: AccountFiles) -> frozenset[str]:
+def list_users(files: AccountFiles) -> frozenset[str]:
     """The names of all user accounts, without system accounts."""
-    return frozenset(person.name.decode("ascii") for person in _parse_people(files))
+    return frozenset(user.name.decode("ascii") for user in _parse_users(files))
 
 
 def list_accounts(passwd: bytes) -> frozenset[str]:
     """The names of all accounts."""
     return frozenset(
-        fields[0].decode("ascii") for fields in accounts.parse_entries(passwd) if NAME.fullmatch(fields[0])
+        fields[0].decode("ascii") for fields in accounts.parse_entries(passwd) if VALID_NAME.fullmatch(fields[0])
     )
 
 
-def _parse_people(files: AccountFiles) -> Iterator[_Person]:
+def _parse_users(files: AccountFiles) -> Iterator[_UserAccount]:
     for fields in accounts.parse_entries(files.passwd):
         uid, gid = accounts.parse_number(fields, 2), accounts.parse_number(fields, 3)
-        if len(fields) == 7 and uid is not None and gid is not None and NAME.fullmatch(fields[0]):
-            person = _Person(fields[0], uid, gid, tuple(fields))
-            if files.limits.is_person(uid) and not any(byte < 32 for byte in person.line):
-                yield person
+        if len(fields) == 7 and uid is not None and gid is not None and VALID_NAME.fullmatch(fields[0]):
+            user = _UserAccount(fields[0], uid, gid, tuple(fields))
+            if files.id_ranges.is_user(uid) and not any(byte < 32 for byte in user.line):
+                yield user
 
 
-def _choose_people(server: AccountFiles, choice: PeopleChoice) -> list[_Person]:
-    everyone = list(_parse_people(server))
-    if not choice.users and not choice.groups:
+def _choose_users(server: AccountFiles, selection: UserSelection) -> list[_UserAccount]:
+    everyone = list(_parse_users(server))
+    if not selection.users and not selection.groups:
         return everyone
-    users = _compile_expression(choice.users, "PWMERGE_SUR")
-    taken = {person.name for person in everyone if users and users.fullmatch(person.name.decode("ascii"))}
-    if choice.groups:
-        of_system = choice.groups.startswith(":")
-        groups = _compile_expression(choice.groups.removeprefix(":"), "PWMERGE_SGR")
+    users = _compile_expression(selection.users, "PWMERGE_SUR")
+    chosen = {user.name for user in everyone if users and users.fullmatch(user.name.decode("ascii"))}
+    if selection.groups:
+        include_system_groups = selection.groups.startswith(":")
+        groups = _compile_expression(selection.groups.removeprefix(":"), "PWMERGE_SGR")
         for group in accounts.parse_groups(server.group):
-            is_meant = groups is not None and groups.fullmatch(group.name.decode("utf-8", "surrogateescape"))
-            if is_meant and (of_system or server.limits.is_of_people(group.gid)):
-                taken.update(group.members)
-                taken.update(person.name for person in everyone if person.gid == group.gid)
-    return [person for person in everyone if person.name in taken]
+            matches = groups is not None and groups.fullmatch(group.name.decode("utf-8", "surrogateescape"))
+            if matches and (include_system_groups or server.id_ranges.is_user_group(group.gid)):
+                chosen.update(group.members)
+                chosen.update(user.name for user in everyone if user.gid == group.gid)
+    return [user for user in everyone if user.name in chosen]
 
 
 def _compile_expression(text: str, key: str) -> re.Pattern[str] | None:
@@ -141,49 +141,52 @@ def _compile_expression(text: str, key: str) -> re.Pattern[str] | None:
         raise ConfError(f"{key}: {text!a} is not a valid regular expression: {error}") from None
 
 
-def _find_compatible(people: Iterable[_Person], image: AccountFiles, conflicts: list[str]) -> list[_Person]:
+def _drop_conflicting(
+    users_to_merge: Iterable[_UserAccount], image: AccountFiles, conflicts: list[str]
+) -> list[_UserAccount]:
     """The users whose name and UID no system account of the image has."""
     by_name: dict[bytes, int] = {}
     by_uid: dict[int, bytes] = {}
     numbered = [(fields[0], accounts.parse_number(fields, 2)) for fields in accounts.parse_entries(image.passwd)]
     known = [(name, uid) for name, uid in numbered if uid is not None]
     # Of several lines for one name, that of the system account counts.
-    for name, uid in sorted(known, key=lambda account: image.limits.is_person(account[1])):
+    for name, uid in sorted(known, key=lambda account: image.id_ranges.is_user(account[1])):
         by_name.setdefault(name, uid)
         by_uid.setdefault(uid, name)
-    taken: dict[int, bytes] = {}
-    kept: list[_Person] = []
-    for person in people:
-        shown = accounts.render(person.name)
-        theirs = by_name.get(person.name)
-        other = by_uid.get(person.uid, person.name)
-        if theirs is not None and not image.limits.is_person(theirs):
-            conflicts.append(f"{shown} is left out: the image has a system account of that name (UID {theirs})")
-        elif other != person.name and not image.limits.is_person(person.uid):
+    chosen: dict[int, bytes] = {}
+    kept: list[_UserAccount] = []
+    for user in users_to_merge:
+        shown = accounts.display_name(user.name)
+        image_id = by_name.get(user.name)
+        other = by_uid.get(user.uid, user.name)
+        if image_id is not None and not image.id_ranges.is_user(image_id):
+            conflicts.append(f"{shown} is left out: the image has a system account of that name (UID {image_id})")
+        elif other != user.name and not image.id_ranges.is_user(user.uid):
             conflicts.append(
-                f"{shown} is left out: the image's system account {accounts.render(other)} "
-                f"has UID {person.uid}"
+                f"{shown} is left out: the image's system account {accounts.display_name(other)} has UID {user.uid}"
             )
-        elif person.uid in taken:
-            conflicts.append(f"{shown} is left out: {accounts.render(taken[person.uid])} has the same UID {person.uid}")
+        elif user.uid in chosen:
+            conflicts.append(
+                f"{shown} is left out: {accounts.display_name(chosen[user.uid])} has the same UID {user.uid}"
+            )
         else:
-            if theirs not in (None, person.uid):
+            if image_id not in (None, user.uid):
                 conflicts.append(
-                    f"{shown} gets the server's UID {person.uid} instead of the image's {theirs}: "
-                    f"its files in the image keep owner {theirs}"
+                    f"{shown} gets the server's UID {user.uid} instead of the image's {image_id}: "
+                    f"its files in the image keep owner {image_id}"
                 )
-            if other != person.name:
+            if other != user.name:
                 conflicts.append(
-                    f"the image's {accounts.render(other)} is replaced by {shown}: both have UID {person.uid}"
+                    f"the image's {accounts.display_name(other)} is replaced by {shown}: both have UID {user.uid}"
                 )
-            taken[person.uid] = person.name
-            kept.append(person)
+            chosen[user.uid] = user.name
+            kept.append(user)
     return kept
 
 
-def _merge_passwd(image: AccountFiles, people: list[_Person]) -> bytes:
-    names = {person.name for person in people}
-    uids = {person.uid for person in people}
+def _merge_passwd(image: AccountFiles, users_to_merge: list[_UserAccount]) -> bytes:
+    names = {user.name for user in users_to_merge}
+    uids = {user.uid for user in users_to_merge}
     lines = [
         line
         for line in image.passwd.split(b"\n")
@@ -191,36 +194,37 @@ def _merge_passwd(image: AccountFiles, people: list[_Person]) -> bytes:
             (fields := accounts.parse_entry(line)) and (fields[0] in names or accounts.parse_number(fields, 2) in uids)
         )
     ]
-    return accounts.append_lines(b"\n".join(lines), [person.line for person in people])
+    return accounts.append_lines(b"\n".join(lines), [user.line for user in users_to_merge])
 
 
 def _choose_groups(
-    server: AccountFiles, image: AccountFiles, people: list[_Person], conflicts: list[str]
+    server: AccountFiles, image: AccountFiles, users_to_merge: list[_UserAccount], conflicts: list[str]
 ) -> list[GroupEntry]:
     """The server's groups to add: user groups, and the primary groups of the merged users."""
-    names = frozenset(person.name for person in people)
-    primary = {person.gid for person in people}
+    names = frozenset(user.name for user in users_to_merge)
+    primary = {user.gid for user in users_to_merge}
     by_name = {group.name: group.gid for group in accounts.parse_groups(image.group)}
     by_gid = {group.gid: group.name for group in accounts.parse_groups(image.group)}
     kept: list[GroupEntry] = []
     for group in accounts.parse_groups(server.group):
         members = tuple(name for name in group.members if name in names)
-        if group.gid not in primary and not (server.limits.is_of_people(group.gid) and members):
+        if group.gid not in primary and not (server.id_ranges.is_user_group(group.gid) and members):
             continue
-        name = accounts.render(group.name)
-        theirs = by_name.get(group.name)
+        name = accounts.display_name(group.name)
+        image_id = by_name.get(group.name)
         other = by_gid.get(group.gid, group.name)
-        if theirs == group.gid and not image.limits.is_of_people(group.gid):
+        if image_id == group.gid and not image.id_ranges.is_user_group(group.gid):
             continue  # the same system group; its members are merged separately
-        if theirs is not None and theirs != group.gid and not image.limits.is_of_people(theirs):
-            conflicts.append(f"group {name} is left out: the image has a system group of that name (GID {theirs})")
-        elif other != group.name and not image.limits.is_of_people(group.gid):
-            conflicts.append(f"group {name} is left out: the image's system group {accounts.render(other)} "
-                f"has GID {group.gid}")
-        elif NAME.fullmatch(group.name):
+        if image_id is not None and image_id != group.gid and not image.id_ranges.is_user_group(image_id):
+            conflicts.append(f"group {name} is left out: the image has a system group of that name (GID {image_id})")
+        elif other != group.name and not image.id_ranges.is_user_group(group.gid):
+            conflicts.append(
+                f"group {name} is left out: the image's system group {accounts.display_name(other)} has GID {group.gid}"
+            )
+        elif VALID_NAME.fullmatch(group.name):
             if other != group.name:
-                theirs_shown = accounts.render(other)
-                conflicts.append(f"the image's group {theirs_shown} is replaced by {name}: both have GID {group.gid}")
+                other_shown = accounts.display_name(other)
+                conflicts.append(f"the image's group {other_shown} is replaced by {name}: both have GID {group.gid}")
             kept.append(GroupEntry(group.name, group.gid, members))
     return kept
 
@@ -230,7 +234,8 @@ def _find_memberships(server: AccountFiles, names: frozenset[bytes]) -> dict[byt
     return {
         group.name: members
         for group in accounts.parse_groups(server.group)
-        if not server.limits.is_of_people(group.gid) and (members := [name for name in group.members if name in names])
+        if not server.id_ranges.is_user_group(group.gid)
+        and (members := [name for name in group.members if name in names])
     }
 
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 LOGIN_DEFS = ("usr/etc/login.defs", "etc/login.defs")
 """Files that set the UID and GID ranges of users, in the order in which they are read; the first is openSUSE's."""
-_HASH = re.compile(rb"\$(?:1|2[abxy]?|3|5|6|7|y|gy|md5|sha1|argon2[a-z]*)[$,][^:\s]*")
+_PASSWORD_HASH = re.compile(rb"\$(?:1|2[abxy]?|3|5|6|7|y|gy|md5|sha1|argon2[a-z]*)[$,][^:\s]*")
 """A password hash of crypt(5) in an unexpected place."""
-_SETTING = re.compile(rb"^[ \t]*([UG]ID_M(?:IN|AX))[ \t]+(0[xX][0-9a-fA-F]+|[0-9]+)[ \t]*(?:#.*)?$", re.MULTILINE)
+_ID_RANGE_SETTING = re.compile(
+    rb"^[ \t]*([UG]ID_M(?:IN|AX))[ \t]+(0[xX][0-9a-fA-F]+|[0-9]+)[ \t]*(?:#.*)?$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +34,14 @@ class IdRanges:
         """The ranges in an image's files, given in the order in which they are read; the last setting wins."""
         found: dict[str, int] = {}
         for text in login_defs:
-            for key, value in _SETTING.findall(text):
+            for key, value in _ID_RANGE_SETTING.findall(text):
                 found[key.decode("ascii").lower()] = _parse_number(value)
         return cls(**found)
 
-    def is_person(self, uid: int) -> bool:
+    def is_user(self, uid: int) -> bool:
         return uid != 0 and self.uid_min <= uid <= self.uid_max
 
-    def is_of_people(self, gid: int) -> bool:
+    def is_user_group(self, gid: int) -> bool:
         return gid != 0 and self.gid_min <= gid <= self.gid_max
 
 
@@ -52,61 +54,61 @@ def _parse_number(text: bytes) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class AccountSelection:
     """Which accounts of passwd stay and which are removed."""
 
     kept: frozenset[bytes]
     """Names."""
     removed: frozenset[bytes]
-    primary: frozenset[int]
+    primary_gids: frozenset[int]
     """The primary groups of the accounts that stay."""
 
     @classmethod
-    def parse(cls, passwd: bytes, limits: IdRanges) -> People:
+    def parse(cls, passwd: bytes, id_ranges: IdRanges) -> AccountSelection:
         kept: set[bytes] = set()
         removed: set[bytes] = set()
-        primary: set[int] = set()
+        primary_gids: set[int] = set()
         for line in passwd.split(b"\n"):
             fields = _split_account(line)
             if fields is None:
                 continue
-            if (uid := _parse_id(fields, 2)) is not None and limits.is_person(uid):
+            if (uid := _parse_id(fields, 2)) is not None and id_ranges.is_user(uid):
                 removed.add(fields[0])
                 continue
             kept.add(fields[0])
             if (gid := _parse_id(fields, 3)) is not None:
-                primary.add(gid)
-        return cls(frozenset(kept), frozenset(removed - kept), frozenset(primary))
+                primary_gids.add(gid)
+        return cls(frozenset(kept), frozenset(removed - kept), frozenset(primary_gids))
 
 
-def clean_passwd(text: bytes, limits: IdRanges) -> bytes:
+def clean_passwd(text: bytes, id_ranges: IdRanges) -> bytes:
     def line(fields: list[bytes]) -> list[bytes] | None:
         uid = _parse_id(fields, 2)
-        return None if uid is not None and limits.is_person(uid) else _strip_hash(fields)
+        return None if uid is not None and id_ranges.is_user(uid) else _strip_hash(fields)
 
     return _map_accounts(text, line)
 
 
-def clean_group(text: bytes, people: People, limits: IdRanges) -> bytes:
+def clean_group(text: bytes, accounts: AccountSelection, id_ranges: IdRanges) -> bytes:
     """Groups outside the range stay; user groups only if they have a member that stays."""
 
     def line(fields: list[bytes]) -> list[bytes] | None:
-        if not _is_kept(fields, people, limits):
+        if not _is_kept(fields, accounts, id_ranges):
             return None
-        return [*_strip_hash(fields)[:3], _kept_members(fields, people), *fields[4:]]
+        return [*_strip_hash(fields)[:3], _join_kept_members(fields, accounts), *fields[4:]]
 
     return _map_accounts(text, line)
 
 
-def find_kept_groups(text: bytes, people: People, limits: IdRanges) -> frozenset[bytes]:
+def find_kept_groups(text: bytes, accounts: AccountSelection, id_ranges: IdRanges) -> frozenset[bytes]:
     """The names of the groups that stay."""
     lines = (_split_account(line) for line in text.split(b"\n"))
-    return frozenset(fields[0] for fields in lines if fields is not None and _is_kept(fields, people, limits))
+    return frozenset(fields[0] for fields in lines if fields is not None and _is_kept(fields, accounts, id_ranges))
 
 
-def clean_shadow(text: bytes, people: People) -> bytes:
+def clean_shadow(text: bytes, accounts: AccountSelection) -> bytes:
     """Each account that stays is locked and never expires."""
-    return _map_accounts(text, lambda fields: [fields[0], b"!", *[b""] * 7] if fields[0] in people.kept else None)
+    return _map_accounts(text, lambda fields: [fields[0], b"!", *[b""] * 7] if fields[0] in accounts.kept else None)
 
 
 def make_shadow(passwd: bytes) -> bytes:
@@ -121,34 +123,39 @@ def make_gshadow(group: bytes) -> bytes:
     return b"".join(b":".join([fields[0], b"x", b"", *fields[3:4]]) + b"\n" for fields in groups)
 
 
-def clean_gshadow(text: bytes, people: People, groups: frozenset[bytes]) -> bytes:
+def clean_gshadow(text: bytes, accounts: AccountSelection, groups: frozenset[bytes]) -> bytes:
     """Groups that stay lose their password and administrators."""
 
     def line(fields: list[bytes]) -> list[bytes] | None:
-        return [fields[0], b"*", b"", _kept_members(fields, people)] if fields[0] in groups else None
+        return [fields[0], b"*", b"", _join_kept_members(fields, accounts)] if fields[0] in groups else None
 
     return _map_accounts(text, line)
 
 
-def clean_subordinate_ids(text: bytes, people: People, limits: IdRanges) -> bytes:
+def clean_subordinate_ids(text: bytes, accounts: AccountSelection, id_ranges: IdRanges) -> bytes:
     """Clean subuid or subgid, whose lines begin with a user name or UID. Unknown names stay (`containers`)."""
 
     def line(fields: list[bytes]) -> list[bytes] | None:
         uid = _parse_id(fields, 0)
-        gone = fields[0] in people.removed or (uid is not None and limits.is_person(uid))
+        gone = fields[0] in accounts.removed or (uid is not None and id_ranges.is_user(uid))
         return None if gone else fields
 
     return _map_accounts(text, line)
 
 
-def _is_kept(fields: list[bytes], people: People, limits: IdRanges) -> bool:
+def _is_kept(fields: list[bytes], accounts: AccountSelection, id_ranges: IdRanges) -> bool:
     gid = _parse_id(fields, 2)
-    return gid is None or not limits.is_of_people(gid) or gid in people.primary or _kept_members(fields, people) != b""
+    return (
+        gid is None
+        or not id_ranges.is_user_group(gid)
+        or gid in accounts.primary_gids
+        or _join_kept_members(fields, accounts) != b""
+    )
 
 
-def _kept_members(fields: list[bytes], people: People) -> bytes:
+def _join_kept_members(fields: list[bytes], accounts: AccountSelection) -> bytes:
     names = fields[3].split(b",") if len(fields) > 3 else []
-    return b",".join(name for name in names if name.strip() in people.kept)
+    return b",".join(name for name in names if name.strip() in accounts.kept)
 
 
 def _strip_hash(fields: list[bytes]) -> list[bytes]:
@@ -164,9 +171,9 @@ def _map_accounts(text: bytes, function: Callable[[list[bytes]], list[bytes] | N
     for line in text.split(b"\n"):
         fields = _split_account(line)
         if fields is None:
-            kept.append(_HASH.sub(b"x", line))
+            kept.append(_PASSWORD_HASH.sub(b"x", line))
         elif (new := function(fields)) is not None:
-            kept.append(_HASH.sub(b"x", b":".join(new)))
+            kept.append(_PASSWORD_HASH.sub(b"x", b":".join(new)))
     return b"\n".join(kept)
 
 
@@ -183,9 +190,9 @@ def _parse_id(fields: list[bytes], index: int) -> int | None:
     return int(text) if text.isdigit() and len(text) < 20 else None
 
 
-NAME = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?")
+VALID_NAME = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?")
 """Valid names of accounts and groups to add; existing ones in an image may have any name."""
-_LOCKED = re.compile(rb"(?:x|\*|!|!!|!\*|\*LK\*|\*NP\*)?")
+_NOT_A_HASH = re.compile(rb"(?:x|\*|!|!!|!\*|\*LK\*|\*NP\*)?")
 """Values of field 2 of shadow and gshadow that are not password hashes."""
 
 
@@ -203,8 +210,8 @@ def parse_groups(text: bytes) -> Iterator[GroupEntry]:
             yield GroupEntry(fields[0], gid, tuple(name.strip() for name in fields[3].split(b",") if name.strip()))
 
 
-def holds_hashes(text: bytes) -> bool:
-    return any(len(fields) > 1 and not _LOCKED.fullmatch(fields[1]) for fields in parse_entries(text))
+def has_password_hashes(text: bytes) -> bool:
+    return any(len(fields) > 1 and not _NOT_A_HASH.fullmatch(fields[1]) for fields in parse_entries(text))
 
 
 def list_names(text: bytes) -> frozenset[bytes]:
@@ -238,5 +245,5 @@ def parse_number(fields: list[bytes], index: int) -> int | None:
     return int(text) if text.isdigit() and len(text) < 20 else None
 
 
-def render(name: bytes) -> str:
+def display_name(name: bytes) -> str:
     return name.decode("utf-8", "backslashreplace")

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ltsp.transform.packages import find_unpackaged
-from ltsp.transform.rewrite import REWRITERS, TESTS, Changes, RewriteInput, replace_bytes
-from ltsp.transform.secret_rows import ADDED, Action, SecretRow
+from ltsp.transform.rewrite import CONTENT_TESTS, REWRITERS, Changes, RewriteInput, replace_bytes
+from ltsp.transform.secret_rows import UNPACKAGED, Action, SecretRow
 from ltsp.transform.secrets import SecretFinding, Secrets
 from ltsp.tree.faults import Faults, read_small_file
 from ltsp.tree.node import File, Node
 from ltsp.tree.tree import Tree
 
-_MOST_TESTED = 16 << 20
+_MAX_TESTED_SIZE = 16 << 20
 """Limit in bytes on the files that tests of rows W read; settings are smaller."""
 
 
@@ -37,7 +37,7 @@ class CleanedTree:
     steps: tuple[CleanupStep, ...]
     findings: tuple[SecretFinding, ...]
     """Files that stay and may hold a secret."""
-    let_in: tuple[SecretFinding, ...]
+    readmitted: tuple[SecretFinding, ...]
     """Files that a row would leave out, if OMIT_IMAGE_EXCLUDES did not let them in."""
 
 
@@ -51,14 +51,14 @@ def clean_tree(tree: Tree, secrets: Secrets, faults: Faults | None = None) -> Cl
     changes: dict[str, Node | None] = {}
     steps: list[CleanupStep] = []
     for rule, made in _list_changes(tree, secrets, faults):
-        fresh = {path: node for path, node in made.items() if path not in changes}
-        if fresh:
-            changes |= fresh
+        new_changes = {path: node for path, node in made.items() if path not in changes}
+        if new_changes:
+            changes |= new_changes
             steps.append(
                 CleanupStep(
                     rule,
-                    tuple(fresh),
-                    sum(_content_size(tree.get(path)) - _content_size(fresh[path]) for path in fresh),
+                    tuple(new_changes),
+                    sum(_content_size(tree.get(path)) - _content_size(new_changes[path]) for path in new_changes),
                 )
             )
     cleaned = tree.edit(changes) if changes else tree
@@ -70,24 +70,26 @@ def clean_tree(tree: Tree, secrets: Secrets, faults: Faults | None = None) -> Cl
 def find_suspects(tree: Tree, secrets: Secrets, faults: Faults) -> list[SecretFinding]:
     """The findings of rows W in the tree, with their tests applied; `--cleanup=0` prints them too."""
     found = [each for each in secrets.findings(tree) if _passes_test(tree, each, faults)]
-    asked = {each.path for each in found if each.row.name == ADDED or each.row.is_anywhere}
-    files = find_unpackaged(tree, asked)
-    kept = [_with_files(each, files[each.path]) if each.path in asked else each for each in found]
-    return _one_for_each_copy(each for each in kept if each is not None)
+    paths = {each.path for each in found if each.row.name == UNPACKAGED or each.row.matches_anywhere}
+    files = find_unpackaged(tree, paths)
+    kept = [_attach_files(each, files[each.path]) if each.path in paths else each for each in found]
+    return _merge_copies(each for each in kept if each is not None)
 
 
-def _with_files(finding: SecretFinding, files: list[str]) -> SecretFinding | None:
+def _attach_files(finding: SecretFinding, files: list[str]) -> SecretFinding | None:
     """The finding with its files; None if there are none."""
     return replace(finding, files=len(files), example=files[0]) if files else None
 
 
-def _one_for_each_copy(found: Iterable[SecretFinding]) -> list[SecretFinding]:
+def _merge_copies(found: Iterable[SecretFinding]) -> list[SecretFinding]:
     """One finding for what rows with the same reason name anywhere below a directory of the root: backups come by the
     dozen.
     """
     kept: dict[object, SecretFinding] = {}
     for each in found:
-        key = (each.row.reason, each.path.partition("/")[0]) if each.row.is_anywhere else (each.row, each.path, None)
+        key = (
+            (each.row.reason, each.path.partition("/")[0]) if each.row.matches_anywhere else (each.row, each.path, None)
+        )
         first = kept.setdefault(key, each)
         if first is not each:
             kept[key] = replace(first, others=(*first.others, each.path))
@@ -98,7 +100,7 @@ def _list_changes(tree: Tree, secrets: Secrets, faults: Faults) -> list[tuple[st
     """The changes of each rule."""
     made: list[tuple[str, Changes]] = []
     rewritten: dict[str, list[str]] = {}
-    for row, paths in secrets.find_edited(tree, (Action.EMPTIED, Action.REWRITTEN)).items():
+    for row, paths in secrets.find_paths_by_row(tree, (Action.EMPTIED, Action.REWRITTEN)).items():
         if row.action is Action.EMPTIED:
             made.append((str(row), _empty_files(tree, row, paths)))
         else:
@@ -119,12 +121,12 @@ def _empty_files(tree: Tree, row: SecretRow, paths: list[str]) -> Mapping[str, N
 
 
 def _passes_test(tree: Tree, finding: SecretFinding, faults: Faults) -> bool:
-    if finding.row.name in {"", ADDED}:
+    if finding.row.name in {"", UNPACKAGED}:
         return True
     file = tree.follow(finding.path)
-    if not isinstance(file, File) or file.content.size > _MOST_TESTED:
+    if not isinstance(file, File) or file.content.size > _MAX_TESTED_SIZE:
         return isinstance(file, File)
-    return TESTS[finding.row.name](read_small_file(file, finding.path, _MOST_TESTED, faults))
+    return CONTENT_TESTS[finding.row.name](read_small_file(file, finding.path, _MAX_TESTED_SIZE, faults))
 
 
 def _content_size(node: Node | None) -> int:

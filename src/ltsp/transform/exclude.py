@@ -11,7 +11,7 @@ from itertools import chain
 
 from ltsp.errors import ConfError, UsageError
 from ltsp.transform import rules
-from ltsp.transform.links import LinkedRules, LinkPolicy, Paths, follow_links
+from ltsp.transform.links import LinkedRules, LinkPolicy, PathContext, follow_links
 from ltsp.transform.rules import (
     LIST_SYNTAX,
     MKSQUASHFS_SYNTAX,
@@ -32,48 +32,53 @@ class Exclusions:
     """A list of exclusions, compiled."""
 
     def __init__(
-        self, patterns: Iterable[str], syntax: PatternSyntax = LIST_SYNTAX, behind: Iterable[tuple[str, str]] = ()
+        self,
+        patterns: Iterable[str],
+        syntax: PatternSyntax = LIST_SYNTAX,
+        link_patterns: Iterable[tuple[str, str]] = (),
     ) -> None:
         """`link_patterns`: patterns of places behind links, each with the pattern of the list that leads there."""
         self._syntax = syntax
         self._patterns = tuple((pattern, pattern) for pattern in patterns)
-        self._behind = tuple(behind)
-        self._rules = PathRules((*self._patterns, *self._behind), syntax)
+        self._link_patterns = tuple(link_patterns)
+        self._rules = PathRules((*self._patterns, *self._link_patterns), syntax)
 
-    def follow_links(self, tree: Tree, paths: Paths) -> tuple[Exclusions, LinkedRules[str]]:
+    def follow_links(self, tree: Tree, paths: PathContext) -> tuple[Exclusions, LinkedRules[str]]:
         """The exclusions as they apply to a tree with its links; see `links.follow`."""
-        every = (*self._patterns, *self._behind)
-        gone = replace(paths, gone=lambda path: bool(self._rules.matches(path)))
-        led = follow_links(every, tree, self._syntax, LinkPolicy(), gone)
-        behind = tuple(dict.fromkeys((*self._behind, *led.patterns)))
-        if behind == self._behind:
-            return self, led
-        return Exclusions((pattern for pattern, _ in self._patterns), self._syntax, behind), led
+        all_patterns = (*self._patterns, *self._link_patterns)
+        context = replace(paths, is_left_out=lambda path: bool(self._rules.find_values(path)))
+        followed = follow_links(all_patterns, tree, self._syntax, LinkPolicy(), context)
+        link_patterns = tuple(dict.fromkeys((*self._link_patterns, *followed.patterns)))
+        if link_patterns == self._link_patterns:
+            return self, followed
+        return Exclusions((pattern for pattern, _ in self._patterns), self._syntax, link_patterns), followed
 
-    def take(self, path: str, directory: bool) -> Inclusion:
+    def select_path(self, path: str, directory: bool) -> Inclusion:
         """Whether a path is included; a `Selection`."""
         parent, _, name = path.rpartition("/")
         level = self._rules.level(parent)
-        if level.is_free:
+        if level.is_unaffected:
             return Inclusion.ALL
-        if level.covered or level.values(name):
+        if level.covering_values or level.values(name):
             return Inclusion.NOTHING
-        return Inclusion.EMPTIED if directory and self._rules.level(path).every else Inclusion.ALL
+        return Inclusion.EMPTIED if directory and self._rules.level(path).catch_all_values else Inclusion.ALL
 
-    def rule(self, path: str) -> str | None:
+    def find_rule(self, path: str) -> str | None:
         """The line that leaves out a path, or a directory above it."""
-        return next(iter(self._rules.matches(path)), None)
+        return next(iter(self._rules.find_values(path)), None)
 
-    def leads_below(self, directory: str) -> bool:
+    def has_rules_below(self, directory: str) -> bool:
         """Whether some line matches entries of a directory."""
-        return self._rules.level(directory).leads_on
+        return self._rules.level(directory).may_match_below
 
-    def concerns(self, directory: str) -> bool:
+    def affects(self, directory: str) -> bool:
         """Whether some line matches entries of a directory, or a directory above."""
-        return not self._rules.level(directory).is_free
+        return not self._rules.level(directory).is_unaffected
 
 
-def image_excludes(site: Iterator[ListLine] | None, add: Iterator[ListLine], omit: Iterator[ListLine]) -> TunedList:
+def tune_image_excludes(
+    site: Iterator[ListLine] | None, add: Iterator[ListLine], omit: Iterator[ListLine]
+) -> TunedList:
     """The exclusions of an image: the site's own list, as of /etc/ltsp/image.excludes, or the built-in one, tuned.
 
     Raises ConfError, which names every bad line.
@@ -81,7 +86,7 @@ def image_excludes(site: Iterator[ListLine] | None, add: Iterator[ListLine], omi
     result = tune_list(
         chain(read_built_in("image.excludes"), rules.read_exclusions()) if site is None else site, add, omit
     )
-    faults = [f"{line}: {wrong}" for line in result.lines if (wrong := find_fault(line.text)) is not None]
+    faults = [f"{line}: {fault}" for line in result.lines if (fault := find_fault(line.text)) is not None]
     if faults:
         raise ConfError("; ".join(faults), "patterns are relative to the root of the image, as in home/*")
     return result
@@ -112,12 +117,12 @@ def parse_exclude_file(text: str) -> list[str]:
     return [pattern for line in stripped if not line.startswith("#") and (pattern := line.removeprefix("\\"))]
 
 
-def exclude_wildcards(patterns: Iterable[str]) -> Selection:
+def make_wildcard_selection(patterns: Iterable[str]) -> Selection:
     """The exclusions of `mksquashfs -wildcards` with these patterns.
 
     Raises UsageError where mksquashfs refuses one.
     """
-    return Exclusions(_check_relative(patterns), MKSQUASHFS_SYNTAX).take
+    return Exclusions(_check_relative(patterns), MKSQUASHFS_SYNTAX).select_path
 
 
 def _check_relative(patterns: Iterable[str]) -> Iterator[str]:
@@ -130,7 +135,7 @@ def _check_relative(patterns: Iterable[str]) -> Iterator[str]:
         yield pattern
 
 
-def exclude_paths(tree: Tree, paths: Iterable[str]) -> Selection:
+def make_path_selection(tree: Tree, paths: Iterable[str]) -> Selection:
     """The exclusions of mksquashfs with these paths if `-wildcards` is not given.
 
     It goes by inode: links on the way are followed, and other names of the same file are left out too. Paths are

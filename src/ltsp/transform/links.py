@@ -15,7 +15,7 @@ from functools import cache
 from typing import Generic, TypeVar
 
 from ltsp.errors import SourceError
-from ltsp.transform.named_places import Bind
+from ltsp.transform.named_places import BindMount
 from ltsp.transform.pattern import is_plain, literal
 from ltsp.transform.rules import PathRules, PatternEdge, PatternSyntax, read_built_in
 from ltsp.tree.name import printable
@@ -24,13 +24,13 @@ from ltsp.tree.tree import Tree
 
 V = TypeVar("V")
 
-MOST = 100_000
+MAX_LINKS = 100_000
 """Limit on places behind links; a school may have a link in /home for each pupil."""
-_MOST_ROUNDS = 40
+_MAX_CHAIN = 40
 """Limit on links in a chain, since bind mounts may be nested endlessly. The same as in path_resolution(7)"""
-_BY_ANYBODY = 0o002
+_WORLD_WRITABLE = 0o002
 """Mode of a directory in which any user can create links; these must not remove parts of an image. inode(7)"""
-_AT_RUN_TIME = frozenset({"dev", "proc", "run", "sys"})
+_RUNTIME_DIRECTORIES = frozenset({"dev", "proc", "run", "sys"})
 """Directories filled at run time; a dangling link into them is not reported."""
 
 
@@ -40,9 +40,9 @@ class LinkedRules(Generic[V]):
 
     patterns: tuple[tuple[str, V], ...] = ()
     """Patterns of places behind links, with the values of the rules that lead there."""
-    kept: frozenset[str] = frozenset()
+    named_links: frozenset[str] = frozenset()
     """Links that a rule names and that lead to a directory."""
-    looked_into: frozenset[str] = frozenset()
+    link_directories: frozenset[str] = frozenset()
     """Directories behind links whose entries may also be links to follow."""
     notes: tuple[str, ...] = ()
     """A line for each dangling link, and each that no rule follows; safe to print."""
@@ -52,25 +52,25 @@ class LinkedRules(Generic[V]):
 class LinkPolicy(Generic[V]):
     """How rules with a value behave at links."""
 
-    ends: Callable[[V], bool] = lambda _value: True
+    follows_final_link: Callable[[V], bool] = lambda _value: True
     """Whether the rule follows a link that its pattern ends at."""
-    cuts: Callable[[V], bool] = lambda _value: True
+    removes_data: Callable[[V], bool] = lambda _value: True
     """Whether the rule removes data."""
     kind: Callable[[V], object] = lambda _value: None
     """The kind of the rule; one rule of a kind is enough for a place."""
 
 
 @dataclass(frozen=True, slots=True)
-class Paths:
+class PathContext:
     """How paths are resolved in a tree."""
 
-    looked_into: Collection[str] = ()
+    link_directories: Collection[str] = ()
     """The directories in which `*` at a rule's end follows each entry."""
-    binds: tuple[Bind, ...] = ()
+    binds: tuple[BindMount, ...] = ()
     """Bind mounts of the running system."""
-    gone: Callable[[str], bool] = lambda _path: False
+    is_left_out: Callable[[str], bool] = lambda _path: False
     """Whether a place is left out anyway, so that no rule is needed."""
-    beyond: bool = False
+    is_outline: bool = False
     """The tree is incomplete; paths that leave it are taken as written."""
 
 
@@ -79,7 +79,7 @@ def follow_links(
     tree: Tree,
     syntax: PatternSyntax,
     policy: LinkPolicy[V],
-    paths: Paths,
+    paths: PathContext,
 ) -> LinkedRules[V]:
     """Follow the rules with these patterns through the links of a tree.
 
@@ -88,32 +88,34 @@ def follow_links(
     """
     fresh = [(pattern, value) for pattern, value in patterns if not pattern.startswith("... ")]
     known = {(pattern, policy.kind(value)) for pattern, value in fresh}
-    walk = _Walk(tree, syntax, policy, paths, set(paths.looked_into), known)
-    for _ in range(_MOST_ROUNDS):
+    walk = _LinkWalk(tree, syntax, policy, paths, set(paths.link_directories), known)
+    for _ in range(_MAX_CHAIN):
         if not fresh:
             break
         fresh = walk.follow_once(fresh)
     if fresh:
         raise SourceError(
-            f"too many links and bind mounts in a chain (limit {_MOST_ROUNDS}), so exclusions cannot be guaranteed for "
+            f"too many links and bind mounts in a chain (limit {_MAX_CHAIN}), so exclusions cannot be guaranteed for "
             f"what they lead to: /{printable(fresh[0][0])}",
             "check which bind mounts in the source's etc/fstab are nested in each other, and remove one",
         )
-    return LinkedRules(tuple(walk.found), frozenset(walk.kept), frozenset(walk.looked_into), tuple(walk.notes))
+    return LinkedRules(
+        tuple(walk.found), frozenset(walk.named_links), frozenset(walk.link_directories), tuple(walk.notes)
+    )
 
 
 @dataclass(slots=True)
-class _Walk(Generic[V]):
+class _LinkWalk(Generic[V]):
     tree: Tree
     syntax: PatternSyntax
     policy: LinkPolicy[V]
-    paths: Paths
-    looked_into: set[str]
+    paths: PathContext
+    link_directories: set[str]
     known: set[tuple[str, object]]
     """Patterns, each with the kind of rule that it is of."""
     found: list[tuple[str, V]] = field(default_factory=list)
     count: int = 0
-    kept: set[str] = field(default_factory=set)
+    named_links: set[str] = field(default_factory=set)
     notes: dict[str, None] = field(default_factory=dict)
 
     def follow_once(self, patterns: list[tuple[str, V]]) -> list[tuple[str, V]]:
@@ -121,77 +123,82 @@ class _Walk(Generic[V]):
         fresh: list[tuple[str, V]] = []
         rules = PathRules(patterns, self.syntax)
         for path, link, edge in _find_links(rules, self.tree):
-            if edge.everything and edge.below is None and path.rpartition("/")[0] not in self.looked_into:
+            if edge.is_catch_all and edge.next_node is None and path.rpartition("/")[0] not in self.link_directories:
                 continue
-            rests = [pair for pair in edge.rests() if pair[0] or self.policy.ends(pair[1])]
+            rests = [pair for pair in edge.list_rests() if pair[0] or self.policy.follows_final_link(pair[1])]
             if not rests:
                 continue
-            place = self.tree.resolve(path, beyond=self.paths.beyond)
-            if place is None:
+            resolved = self.tree.resolve(path, is_outline=self.paths.is_outline)
+            if resolved is None:
                 self._note_dangling(path, link, rests)
                 continue
-            if not isinstance(self.tree.get(place), Directory | None):
+            if not isinstance(self.tree.get(resolved), Directory | None):
                 rests = [pair for pair in rests if not pair[0]]
-            if any(not rest and self.policy.cuts(value) for rest, value in rests) and not edge.everything:
-                self._keep(path, place)
-            if path in self.looked_into:
-                self.looked_into.add(place)
-            fresh += self._led(f"/{printable(path)} leads to", place, rests)
-        for target, place, edge in self._mounted(rules):
-            fresh += self._led(f"/{printable(target)} is a bind mount of", place, self._of_mounted(place, edge))
+            if any(not rest and self.policy.removes_data(value) for rest, value in rests) and not edge.is_catch_all:
+                self._keep_link(path, resolved)
+            if path in self.link_directories:
+                self.link_directories.add(resolved)
+            fresh += self._make_patterns(f"/{printable(path)} leads to", resolved, rests)
+        for target, resolved, edge in self._find_mounted(rules):
+            fresh += self._make_patterns(
+                f"/{printable(target)} is a bind mount of", resolved, self._list_mounted_rests(resolved, edge)
+            )
         self.found += fresh
         return fresh
 
-    def _mounted(self, rules: PathRules[V]) -> Iterator[tuple[str, str, PatternEdge[V]]]:
+    def _find_mounted(self, rules: PathRules[V]) -> Iterator[tuple[str, str, PatternEdge[V]]]:
         """The bind mounts on the path of patterns: mount point, mounted place, and position in the patterns."""
         for bind in self.paths.binds:
-            target = self.tree.resolve(bind.target, beyond=True)
-            place = self.tree.resolve(bind.source, beyond=True)
-            if target is not None and place is not None and target != place:
+            target = self.tree.resolve(bind.target, is_outline=True)
+            resolved = self.tree.resolve(bind.source, is_outline=True)
+            if target is not None and resolved is not None and target != resolved:
                 directory, _, name = target.rpartition("/")
                 for edge in rules.level(directory).edges(name):
-                    yield target, place, edge
+                    yield target, resolved, edge
 
-    def _of_mounted(self, place: str, edge: PatternEdge[V]) -> list[tuple[str, V]]:
+    def _list_mounted_rests(self, resolved: str, edge: PatternEdge[V]) -> list[tuple[str, V]]:
         """The rest of the patterns in what is mounted. A directory mounted at the end of a rule stays."""
-        rests = [pair for pair in edge.rests() if pair[0] or self.policy.ends(pair[1])]
-        if not isinstance(self.tree.get(place), Directory | None):
+        rests = [pair for pair in edge.list_rests() if pair[0] or self.policy.follows_final_link(pair[1])]
+        if not isinstance(self.tree.get(resolved), Directory | None):
             return [pair for pair in rests if not pair[0]]
         return [(rest or "*", value) for rest, value in rests]
 
-    def _led(self, how: str, place: str, rests: list[tuple[str, V]]) -> Iterator[tuple[str, V]]:
+    def _make_patterns(self, how: str, resolved: str, rests: list[tuple[str, V]]) -> Iterator[tuple[str, V]]:
         """The new patterns for a place. `how`: what leads there, for messages."""
         for rest, value in rests:
-            pattern = f"{literal(place)}/{rest}".strip("/")
+            pattern = f"{literal(resolved)}/{rest}".strip("/")
             key = (pattern, self.policy.kind(value))
-            if key in self.known or not self._may_hold(how, place, rest, value):
+            if key in self.known or not self._may_apply(how, resolved, rest, value):
                 continue
-            if self.policy.cuts(value) and rest in {"", "*"} and self.paths.gone(place):
+            if self.policy.removes_data(value) and rest in {"", "*"} and self.paths.is_left_out(resolved):
                 continue
-            if self.count == MOST:
-                raise _too_many(how, place)
+            if self.count == MAX_LINKS:
+                raise _too_many_links_error(how, resolved)
             self.count += 1
             self.known.add(key)
             yield pattern, value
 
-    def _keep(self, path: str, place: str) -> None:
-        if isinstance(self.tree.get(place), Directory):
-            self.kept.add(path)
+    def _keep_link(self, path: str, resolved: str) -> None:
+        if isinstance(self.tree.get(resolved), Directory):
+            self.named_links.add(path)
 
-    def _may_hold(self, how: str, place: str, rest: str, value: V) -> bool:
+    def _may_apply(self, how: str, resolved: str, rest: str, value: V) -> bool:
         """Whether the rest of a rule may apply behind a link: not if it would remove what the system needs."""
-        if not self.policy.cuts(value):
+        if not self.policy.removes_data(value):
             return True
-        lost = _find_lost(place, rest)
-        if lost is None or not is_needed(lost):
+        removed = _find_removed_path(resolved, rest)
+        if removed is None or not is_needed_by_system(removed):
             return True
-        shown = f"{how} /{printable(place)}"
-        self.notes[f"{shown}, but the system needs /{printable(lost)}: its contents stay in the image"] = None
+        shown = f"{how} /{printable(resolved)}"
+        self.notes[f"{shown}, but the system needs /{printable(removed)}: its contents stay in the image"] = None
         return False
 
     def _note_dangling(self, path: str, link: Symlink, rests: list[tuple[str, V]]) -> None:
         target = posixpath.normpath(posixpath.join("/", posixpath.dirname(path), link.target)).lstrip("/")
-        if any(self.policy.cuts(value) for _, value in rests) and target.partition("/")[0] not in _AT_RUN_TIME:
+        if (
+            any(self.policy.removes_data(value) for _, value in rests)
+            and target.partition("/")[0] not in _RUNTIME_DIRECTORIES
+        ):
             self.notes[f"/{printable(path)} is a link to {printable(link.target)}, which is not in the source"] = None
 
 
@@ -204,28 +211,28 @@ def _find_links(rules: PathRules[V], tree: Tree) -> Iterator[tuple[str, Symlink,
         for name, node in directory.entries.items():
             path = f"{above}/{name}" if above else name
             if isinstance(node, Directory):
-                if rules.level(path).leads_on:
+                if rules.level(path).may_match_below:
                     pending.append((path, node))
-            elif isinstance(node, Symlink) and not directory.metadata.mode & _BY_ANYBODY:
+            elif isinstance(node, Symlink) and not directory.metadata.mode & _WORLD_WRITABLE:
                 for edge in level.edges(name):
                     yield path, node, edge
 
 
-def _too_many(how: str, place: str) -> SourceError:
-    above = place.rpartition("/")[0]
-    usable = above and not is_needed(above)
+def _too_many_links_error(how: str, resolved: str) -> SourceError:
+    above = resolved.rpartition("/")[0]
+    usable = above and not is_needed_by_system(above)
     return SourceError(
-        f"too many symbolic links (limit {MOST}), so exclusions cannot be guaranteed for what they lead to: "
-        f"{how} /{printable(place)}",
+        f"too many symbolic links (limit {MAX_LINKS}), so exclusions cannot be guaranteed for what they lead to: "
+        f"{how} /{printable(resolved)}",
         f"exclude everything that they lead to: ADD_IMAGE_EXCLUDES='{printable(literal(above))}/*' in ltsp.conf"
         if usable
         else "check what these links are for, and remove them from the source",
     )
 
 
-def _find_lost(place: str, rest: str) -> str | None:
+def _find_removed_path(resolved: str, rest: str) -> str | None:
     """The path that the rest of a rule removes at a place; None if it only removes matching names."""
-    names = [place] if place else []
+    names = [resolved] if resolved else []
     for component in filter(None, rest.split("/")):
         if component == "**":
             return None
@@ -237,10 +244,10 @@ def _find_lost(place: str, rest: str) -> str | None:
     return "/".join(names)
 
 
-def is_needed(place: str) -> bool:
+def is_needed_by_system(resolved: str) -> bool:
     """Whether the system needs a place, or something below it."""
     exact, trees = _read_system_places()
-    return place in exact or any(f"{place}/".startswith(f"{tree}/") for tree in trees)
+    return resolved in exact or any(f"{resolved}/".startswith(f"{tree}/") for tree in trees)
 
 
 @cache

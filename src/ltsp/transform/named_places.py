@@ -19,7 +19,7 @@ from ltsp.tree.name import decode
 from ltsp.tree.node import Directory, File
 from ltsp.tree.tree import Tree
 
-_MOST = 1 << 20
+_MAX_SETTINGS_SIZE = 1 << 20
 """Limit on the size of a settings file in bytes."""
 
 
@@ -33,7 +33,7 @@ class PlaceKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Bind:
+class BindMount:
     """A bind mount of a system; both paths are relative to the root."""
 
     source: str
@@ -42,88 +42,92 @@ class Bind:
     """The mount point in the running system."""
 
 
-def settings_text(tree: Tree, path: str) -> bytes:
+def read_settings(tree: Tree, path: str) -> bytes:
     """The text of a settings file; empty if it does not exist or cannot be read."""
     file = tree.follow(path)
-    if not isinstance(file, File) or file.content.size > _MOST:
+    if not isinstance(file, File) or file.content.size > _MAX_SETTINGS_SIZE:
         return b""
-    return read_small_file(file, path, _MOST, Faults(skip_unreadable=True))
+    return read_small_file(file, path, _MAX_SETTINGS_SIZE, Faults(skip_unreadable=True))
 
 
-def find_places(name: str, text: bytes, limits: IdRanges) -> Iterator[str]:
+def find_named_paths(name: str, text: bytes, id_ranges: IdRanges) -> Iterator[str]:
     """The places that a settings file refers to, relative to the root, found by the parser of that name.
 
-    `limits`: which numbers are people's in that system.
+    `id_ranges`: which numbers are people's in that system.
     """
-    _, read = READERS[name]
-    for path in read(text, limits):
+    _, read = PARSERS[name]
+    for path in read(text, id_ranges):
         if _is_absolute(path):
-            yield _relative(path)
+            yield _to_relative(path)
 
 
-def binds(tree: Tree) -> tuple[Bind, ...]:
+def find_bind_mounts(tree: Tree) -> tuple[BindMount, ...]:
     """The bind mounts in fstab and systemd units, without those of other disks and temporary files.
 
     fstab(5); `bind` in mount(8); systemd.mount(5), whose units systemd looks for in these directories: systemd.unit(5)
     """
-    found = [*_fstab_binds(settings_text(tree, "etc/fstab"))]
+    found = [*_parse_fstab_binds(read_settings(tree, "etc/fstab"))]
     for directory in _UNIT_DIRECTORIES:
         if isinstance(units := tree.follow(directory), Directory):
             names = [name for name in units.entries if name.endswith(".mount")]
-            found += [bind for name in sorted(names) for bind in _unit_bind(settings_text(tree, f"{directory}/{name}"))]
+            found += [
+                bind for name in sorted(names) for bind in _parse_unit_bind(read_settings(tree, f"{directory}/{name}"))
+            ]
     absolute = [bind for bind in found if _is_absolute(bind.source) and _is_absolute(bind.target)]
-    relative = (Bind(_relative(bind.source), _relative(bind.target)) for bind in absolute)
-    return tuple(dict.fromkeys(bind for bind in relative if bind.target.partition("/")[0] not in _PASSING))
+    relative = (BindMount(_to_relative(bind.source), _to_relative(bind.target)) for bind in absolute)
+    return tuple(
+        dict.fromkeys(bind for bind in relative if bind.target.partition("/")[0] not in _IGNORED_MOUNT_DIRECTORIES)
+    )
 
 
-def _fstab_binds(text: bytes) -> Iterator[Bind]:
-    for fields in _fields(text):
+def _parse_fstab_binds(text: bytes) -> Iterator[BindMount]:
+    for fields in _split_fields(text):
         options = fields[3].split(b",") if len(fields) > 3 else []
-        if not _BIND.isdisjoint(options):
-            yield Bind(_unescape(fields[0]), _unescape(fields[1]))
+        if not _BIND_OPTIONS.isdisjoint(options):
+            yield BindMount(_unescape(fields[0]), _unescape(fields[1]))
 
 
-def _unit_bind(text: bytes) -> Iterator[Bind]:
+def _parse_unit_bind(text: bytes) -> Iterator[BindMount]:
     what, where, options = (
-        [*_values(rb"[ \t]*" + key + rb"[ \t]*=[ \t]*(.*?)[ \t]*", text)][-1:]
+        [*_match_values(rb"[ \t]*" + key + rb"[ \t]*=[ \t]*(.*?)[ \t]*", text)][-1:]
         for key in (b"What", b"Where", b"Options")
     )
-    if what and where and options and not _BIND.isdisjoint(options[0].encode(errors="replace").split(b",")):
-        yield Bind(what[0], where[0])
+    if what and where and options and not _BIND_OPTIONS.isdisjoint(options[0].encode(errors="replace").split(b",")):
+        yield BindMount(what[0], where[0])
 
 
 def _is_absolute(path: str) -> bool:
     return path.startswith("/") and "\0" not in path
 
 
-def _relative(path: str) -> str:
+def _to_relative(path: str) -> str:
     return posixpath.normpath(path).strip("/")
 
 
 def _fstab(text: bytes) -> Iterator[str]:
     """Swap files. fstab(5), swapon(8)"""
-    for fields in _fields(text):
+    for fields in _split_fields(text):
         if len(fields) > 2 and fields[2] == b"swap" and not fields[0].startswith(b"/dev/"):
             yield _unescape(fields[0])
 
 
 def _credentials(text: bytes) -> Iterator[str]:
     """Files with passwords and keys of mounts, from options in fstab(5)."""
-    for fields in _fields(text):
+    for fields in _split_fields(text):
         for option in fields[3].split(b",") if len(fields) > 3 else ():
             name, _, value = option.partition(b"=")
-            if name in _OF_CREDENTIALS:
+            if name in _CREDENTIAL_OPTIONS:
                 yield _unescape(value)
 
 
 def _crypttab(text: bytes) -> Iterator[str]:
     """Disk encryption keys. crypttab(5): `/KEY`, or `/KEY:DEVICE` if it is on another disk"""
-    for fields in _fields(text):
+    for fields in _split_fields(text):
         if len(fields) > 2 and not fields[2].startswith(b"/dev/") and b":" not in fields[2]:
             yield _unescape(fields[2])
 
 
-def _fields(text: bytes) -> Iterator[list[bytes]]:
+def _split_fields(text: bytes) -> Iterator[list[bytes]]:
     for line in text.splitlines():
         fields = line.split()
         if fields and not fields[0].startswith(b"#"):
@@ -136,12 +140,12 @@ def _unescape(field: bytes) -> str:
 
 def _swap_unit(text: bytes) -> Iterator[str]:
     """systemd.swap(5)"""
-    yield from _values(rb"[ \t]*What[ \t]*=[ \t]*(.*?)[ \t]*", text)
+    yield from _match_values(rb"[ \t]*What[ \t]*=[ \t]*(.*?)[ \t]*", text)
 
 
 def _dphys_swapfile(text: bytes) -> Iterator[str]:
     """dphys-swapfile(8), CONF_SWAPFILE"""
-    yield from _values(rb"""[ \t]*CONF_SWAPFILE=["']?([^"'#]*?)["']?[ \t]*(?:#.*)?""", text)
+    yield from _match_values(rb"""[ \t]*CONF_SWAPFILE=["']?([^"'#]*?)["']?[ \t]*(?:#.*)?""", text)
 
 
 def _docker(text: bytes) -> Iterator[str]:
@@ -156,48 +160,48 @@ def _docker(text: bytes) -> Iterator[str]:
 
 def _containerd(text: bytes) -> Iterator[str]:
     """containerd-config.toml(5), root"""
-    yield from _toml_values(b"root", text)
+    yield from _match_toml_strings(b"root", text)
 
 
 def _containers(text: bytes) -> Iterator[str]:
     """containers-storage.conf(5), graphroot and imagestore"""
     for key in (b"graphroot", b"imagestore"):
-        yield from _toml_values(key, text)
+        yield from _match_toml_strings(key, text)
 
 
 def _lxc(text: bytes) -> Iterator[str]:
     """lxc.system.conf(5)"""
-    yield from _values(rb"[ \t]*lxc\.lxcpath[ \t]*=[ \t]*(.*?)[ \t]*", text)
+    yield from _match_values(rb"[ \t]*lxc\.lxcpath[ \t]*=[ \t]*(.*?)[ \t]*", text)
 
 
 def _mysql(text: bytes) -> Iterator[str]:
     """my.cnf, datadir"""
-    yield from _path_values(rb"datadir[ \t]*=", text)
+    yield from _match_paths(rb"datadir[ \t]*=", text)
 
 
 def _postgresql(text: bytes) -> Iterator[str]:
     """postgresql.conf, data_directory; the equals sign is optional"""
-    yield from _path_values(rb"data_directory[ \t]*(?:=|[ \t])", text)
+    yield from _match_paths(rb"data_directory[ \t]*(?:=|[ \t])", text)
 
 
 def _mongodb(text: bytes) -> Iterator[str]:
     """mongod.conf, storage.dbPath; in its form before 2.6, dbpath"""
-    yield from _path_values(rb"(?:dbPath:|dbpath[ \t]*=)", text)
+    yield from _match_paths(rb"(?:dbPath:|dbpath[ \t]*=)", text)
 
 
 def _slapd(text: bytes) -> Iterator[str]:
     """slapd-mdb(5), directory; slapd-config(5), olcDbDirectory"""
-    yield from _path_values(rb"(?:directory[ \t]|olcDbDirectory:)", text)
+    yield from _match_paths(rb"(?:directory[ \t]|olcDbDirectory:)", text)
 
 
 def _redis(text: bytes) -> Iterator[str]:
     """redis.conf and valkey.conf, dir; setting names are case-insensitive"""
-    yield from _path_values(rb"(?i:dir)[ \t]", text)
+    yield from _match_paths(rb"(?i:dir)[ \t]", text)
 
 
 def _elasticsearch(text: bytes) -> Iterator[str]:
     """elasticsearch.yml and opensearch.yml, path.data"""
-    yield from _path_values(rb"path\.data:", text)
+    yield from _match_paths(rb"path\.data:", text)
 
 
 def _libvirt_pool(text: bytes) -> Iterator[str]:
@@ -217,61 +221,65 @@ def _from_xml(text: bytes) -> str:
     return unescape(decode(text))
 
 
-def _path_values(key: bytes, text: bytes) -> Iterator[str]:
+def _match_paths(key: bytes, text: bytes) -> Iterator[str]:
     """A path, optionally quoted, and followed by an optional comment."""
-    yield from _values(rb"[ \t]*" + key + rb"""[ \t]*["']?([^"'#]*?)["']?[ \t]*(?:#.*)?""", text)
+    yield from _match_values(rb"[ \t]*" + key + rb"""[ \t]*["']?([^"'#]*?)["']?[ \t]*(?:#.*)?""", text)
 
 
-def _homes(text: bytes, limits: IdRanges) -> Iterator[str]:
-    """Home directories of users, without those of `_homes_of_programs`."""
-    return (home for home in _of_people(text, limits) if not _is_of_a_program(home))
+def _find_homes(text: bytes, id_ranges: IdRanges) -> Iterator[str]:
+    """Home directories of users, without those of `_find_program_homes`."""
+    return (home for home in _find_user_homes(text, id_ranges) if not _is_program_home(home))
 
 
-def _homes_of_programs(text: bytes, limits: IdRanges) -> Iterator[str]:
+def _find_program_homes(text: bytes, id_ranges: IdRanges) -> Iterator[str]:
     """Home directories that hold programs; some services run as a user with an ordinary UID."""
-    return (home for home in _of_people(text, limits) if _is_of_a_program(home))
+    return (home for home in _find_user_homes(text, id_ranges) if _is_program_home(home))
 
 
-def _of_people(text: bytes, limits: IdRanges) -> Iterator[str]:
+def _find_user_homes(text: bytes, id_ranges: IdRanges) -> Iterator[str]:
     """passwd(5)"""
     for line in text.splitlines():
         fields = line.split(b":")
-        if len(fields) == _OF_PASSWD and re.fullmatch(rb"[0-9]{1,10}", fields[2]) and limits.is_person(int(fields[2])):
+        if (
+            len(fields) == _PASSWD_FIELDS
+            and re.fullmatch(rb"[0-9]{1,10}", fields[2])
+            and id_ranges.is_user(int(fields[2]))
+        ):
             home = posixpath.normpath(decode(fields[5]))
-            if not f"{home}/".startswith(_OUTSIDE):
+            if not f"{home}/".startswith(_IGNORED_HOMES):
                 yield home
 
 
-def _is_of_a_program(home: str) -> bool:
+def _is_program_home(home: str) -> bool:
     """hier(7)"""
-    return f"{home}/".startswith(_PROGRAMS) and _HOMES.isdisjoint(home.split("/")[:-1])
+    return f"{home}/".startswith(_PROGRAM_DIRECTORIES) and _HOME_PARENTS.isdisjoint(home.split("/")[:-1])
 
 
-def _toml_values(key: bytes, text: bytes) -> Iterator[str]:
+def _match_toml_strings(key: bytes, text: bytes) -> Iterator[str]:
     """A string setting; TOML tables can be ignored, since the name is unique."""
-    yield from _values(rb"[ \t]*" + key + rb"""[ \t]*=[ \t]*["']([^"']*)["'][ \t]*(?:#.*)?""", text)
+    yield from _match_values(rb"[ \t]*" + key + rb"""[ \t]*=[ \t]*["']([^"']*)["'][ \t]*(?:#.*)?""", text)
 
 
-def _values(pattern: bytes, text: bytes) -> Iterator[str]:
+def _match_values(pattern: bytes, text: bytes) -> Iterator[str]:
     for line in text.splitlines():
         if match := re.fullmatch(pattern, line):
             yield decode(match[1])
 
 
-_OF_PASSWD = 7
-_OUTSIDE = ("/home/", "/nonexistent/")
+_PASSWD_FIELDS = 7
+_IGNORED_HOMES = ("/home/", "/nonexistent/")
 """The first is covered by the exclusion `home/*`, and the second does not exist. base-passwd's users-and-groups"""
-_PROGRAMS = ("/opt/", "/usr/", "/var/")
-_HOMES = frozenset({"home", "homes"})
+_PROGRAM_DIRECTORIES = ("/opt/", "/usr/", "/var/")
+_HOME_PARENTS = frozenset({"home", "homes"})
 """Names of directories with homes: /usr/home of BSD, /var/home of ostree."""
-_BIND = frozenset({b"bind", b"rbind"})
-_PASSING = frozenset({"dev", "media", "mnt", "proc", "run", "sys", "tmp"})
+_BIND_OPTIONS = frozenset({b"bind", b"rbind"})
+_IGNORED_MOUNT_DIRECTORIES = frozenset({"dev", "media", "mnt", "proc", "run", "sys", "tmp"})
 """Mount points at which a bind mount adds a second view, rather than moving data. hier(7)"""
 _UNIT_DIRECTORIES = ("etc/systemd/system", "usr/lib/systemd/system")
-_OF_CREDENTIALS = frozenset({b"cred", b"credentials", b"secretfile", b"IdentityFile"})
+_CREDENTIAL_OPTIONS = frozenset({b"cred", b"credentials", b"secretfile", b"IdentityFile"})
 """mount.cifs(8); mount.ceph(8); sshfs(1), which passes on options of ssh_config(5)"""
 
-_OF_TEXT: Mapping[str, tuple[PlaceKind, Callable[[bytes], Iterator[str]]]] = {
+_TEXT_PARSERS: Mapping[str, tuple[PlaceKind, Callable[[bytes], Iterator[str]]]] = {
     "containerd": (PlaceKind.DIRECTORY, _containerd),
     "containers": (PlaceKind.DIRECTORY, _containers),
     "credentials": (PlaceKind.FILE, _credentials),
@@ -291,16 +299,16 @@ _OF_TEXT: Mapping[str, tuple[PlaceKind, Callable[[bytes], Iterator[str]]]] = {
     "swap-unit": (PlaceKind.FILE, _swap_unit),
 }
 
-Reader = Callable[[bytes, IdRanges], Iterator[str]]
+SettingsParser = Callable[[bytes, IdRanges], Iterator[str]]
 
 
-def _of_text(read: Callable[[bytes], Iterator[str]]) -> Reader:
+def _ignore_id_ranges(read: Callable[[bytes], Iterator[str]]) -> SettingsParser:
     return lambda text, _limits: read(text)
 
 
-READERS: Mapping[str, tuple[PlaceKind, Reader]] = {
-    "homes": (PlaceKind.DIRECTORY, _homes),
-    "homes-of-programs": (PlaceKind.DOUBTFUL, _homes_of_programs),
-    **{name: (kind, _of_text(read)) for name, (kind, read) in _OF_TEXT.items()},
+PARSERS: Mapping[str, tuple[PlaceKind, SettingsParser]] = {
+    "homes": (PlaceKind.DIRECTORY, _find_homes),
+    "homes-of-programs": (PlaceKind.DOUBTFUL, _find_program_homes),
+    **{name: (kind, _ignore_id_ranges(read)) for name, (kind, read) in _TEXT_PARSERS.items()},
 }
 """Parsers by the name in a row `N=NAME`."""

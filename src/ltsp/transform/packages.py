@@ -19,9 +19,9 @@ from ltsp.tree.name import decode, sort_names
 from ltsp.tree.node import Directory, File
 from ltsp.tree.tree import Tree
 
-_MOST = 512 << 20
+_MAX_DATABASE_SIZE = 512 << 20
 """Limit on the size of a database in bytes."""
-_RPM_PLACES = ("usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite")
+_RPM_DATABASE_PATHS = ("usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite")
 
 
 def list_packages(tree: Tree) -> Mapping[str, str] | None:
@@ -61,7 +61,7 @@ def _parse_fields(paragraph: str) -> Iterator[tuple[str, str]]:
 def _read_file(tree: Tree, path: str) -> bytes | None:
     file = tree.follow(path)
     try:
-        return read_small_file(file, path, _MOST) if isinstance(file, File) else None
+        return read_small_file(file, path, _MAX_DATABASE_SIZE) if isinstance(file, File) else None
     except (OSError, FormatError):
         return None  # an unreadable list is ignored; it does not affect the image
 
@@ -70,16 +70,16 @@ def _read_file(tree: Tree, path: str) -> bytes | None:
 
 _NAME, _VERSION, _RELEASE, _EPOCH, _ARCH = 1000, 1001, 1002, 1003, 1022
 _DIR_INDEXES, _BASE_NAMES, _DIR_NAMES = 1116, 1117, 1118
-_MOST_TAGS = 1 << 16
+_MAX_TAGS = 1 << 16
 
 
 def _read_rpm(tree: Tree) -> dict[str, str] | None:
-    database = _rpm_database(tree)
+    database = _read_rpm_database(tree)
     if database is None:
         return None
     found: dict[str, str] = {}
     try:
-        for blob in _blobs(database):
+        for blob in _read_headers(database):
             header = _parse_rpm_header(blob)
             name, version, release = (header.get(tag) for tag in (_NAME, _VERSION, _RELEASE))
             if name and version and name != "gpg-pubkey":
@@ -91,21 +91,21 @@ def _read_rpm(tree: Tree) -> dict[str, str] | None:
     return found
 
 
-def rpm_files(tree: Tree) -> Iterator[str]:
+def list_rpm_files(tree: Tree) -> Iterator[str]:
     """The absolute paths of files installed by rpm, up to the first damaged record."""
-    database = _rpm_database(tree)
+    database = _read_rpm_database(tree)
     try:
-        for blob in _blobs(database) if database is not None else ():
-            yield from _files(blob)
+        for blob in _read_headers(database) if database is not None else ():
+            yield from _parse_files(blob)
     except FormatError:
         return  # an unreadable list is ignored
 
 
-def _rpm_database(tree: Tree) -> bytes | None:
-    return next(filter(None, (_read_file(tree, place) for place in _RPM_PLACES)), None)
+def _read_rpm_database(tree: Tree) -> bytes | None:
+    return next(filter(None, (_read_file(tree, path) for path in _RPM_DATABASE_PATHS)), None)
 
 
-def _blobs(database: bytes) -> Iterator[bytes]:
+def _read_headers(database: bytes) -> Iterator[bytes]:
     """The header of each package. Raises FormatError if the database is damaged."""
     import sqlite3  # noqa: PLC0415 -- seldom needed, and large
 
@@ -122,25 +122,25 @@ def _blobs(database: bytes) -> Iterator[bytes]:
         connection.close()
 
 
-def _index(blob: bytes, wanted: Collection[int]) -> Iterator[tuple[int, int, int, int]]:
+def _read_index(blob: bytes, wanted: Collection[int]) -> Iterator[tuple[int, int, int, int]]:
     """The needed entries of the index: tag, type, offset of the values and their stated count."""
     if len(blob) < 8:
         return
     count, _size = struct.unpack_from(">II", blob)
     store = 8 + 16 * count
-    if count > _MOST_TAGS or store > len(blob):
+    if count > _MAX_TAGS or store > len(blob):
         return
     for index in range(count):
-        tag, kind, offset, values = struct.unpack_from(">IIiI", blob, 8 + 16 * index)
+        tag, kind, offset, value_count = struct.unpack_from(">IIiI", blob, 8 + 16 * index)
         if tag in wanted and store <= store + offset < len(blob):
-            yield tag, kind, store + offset, values
+            yield tag, kind, store + offset, value_count
 
 
-def _files(blob: bytes) -> Iterator[str]:
+def _parse_files(blob: bytes) -> Iterator[str]:
     """A package's file names, each with its directory index; "File tags" in rpm's docs/manual/tags.md."""
     numbers: tuple[int, ...] = ()
     texts: dict[int, list[str]] = {}
-    for tag, kind, at, count in _index(blob, (_DIR_INDEXES, _BASE_NAMES, _DIR_NAMES)):
+    for tag, kind, at, count in _read_index(blob, (_DIR_INDEXES, _BASE_NAMES, _DIR_NAMES)):
         if kind == 4 and 0 < count <= (len(blob) - at) // 4:  # 32-bit numbers
             numbers = struct.unpack_from(f">{count}I", blob, at)
         elif kind == 8 and count <= len(blob) - at:  # strings
@@ -154,7 +154,7 @@ def _files(blob: bytes) -> Iterator[str]:
 def _parse_rpm_header(blob: bytes) -> dict[int, str]:
     """The tags that identify a package, as text."""
     found: dict[int, str] = {}
-    for tag, kind, at, _count in _index(blob, (_NAME, _VERSION, _RELEASE, _EPOCH, _ARCH)):
+    for tag, kind, at, _count in _read_index(blob, (_NAME, _VERSION, _RELEASE, _EPOCH, _ARCH)):
         if kind == 6:  # a string
             found[tag] = blob[at : blob.find(b"\0", at)].decode("utf-8", "replace")
         elif kind == 4 and at + 4 <= len(blob):  # a 32-bit number
@@ -162,7 +162,7 @@ def _parse_rpm_header(blob: bytes) -> dict[int, str]:
     return found
 
 
-_LISTS = ("var/lib/dpkg/info/*.list", "var/lib/pacman/local/*/files")
+_PACKAGE_LISTS = ("var/lib/dpkg/info/*.list", "var/lib/pacman/local/*/files")
 """File lists of packages, one path a line. dpkg-query(1), --listfiles; pacman's lib/libalpm/be_local.c"""
 _LARGEST_LIST = 64 << 20
 """Limit on the size of a list in bytes."""
@@ -181,7 +181,7 @@ def _find_unmarked(tree: Tree, path: str) -> Iterator[str]:
     at = ""
     for name in path.split("/"):
         above = tree.get(at)
-        if not isinstance(above, Directory) or _is_kept(name, _find_kept(above)):
+        if not isinstance(above, Directory) or _matches_any(name, _find_kept(above)):
             return
         at = f"{at}/{name}".lstrip("/")
     pending = [(path, tree.get(path))]
@@ -191,11 +191,11 @@ def _find_unmarked(tree: Tree, path: str) -> Iterator[str]:
             yield at
         elif isinstance(node, Directory):
             kept = _find_kept(node)
-            names = [name for name in sort_names(list(node.entries)) if not _is_kept(name, kept)]
+            names = [name for name in sort_names(list(node.entries)) if not _matches_any(name, kept)]
             pending += [(f"{at}/{name}", node.entries[name]) for name in reversed(names)]
 
 
-def _is_kept(name: str, kept: Iterable[str]) -> bool:
+def _matches_any(name: str, kept: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in kept)
 
 
@@ -228,12 +228,12 @@ def _read_marks() -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
 def _find_listed(tree: Tree, wanted: set[str]) -> frozenset[str]:
     """The paths that packages list, with links resolved."""
     names = {path.rpartition("/")[2] for path in wanted}
-    listed = (line for line in chain(_read_lists(tree), rpm_files(tree)) if line.rpartition("/")[2] in names)
+    listed = (line for line in chain(_read_lists(tree), list_rpm_files(tree)) if line.rpartition("/")[2] in names)
     return frozenset(filter(None, map(tree.resolve, listed))) & wanted
 
 
 def _read_lists(tree: Tree) -> Iterator[str]:
-    for pattern in _LISTS:
+    for pattern in _PACKAGE_LISTS:
         for path, file in _find_matching("", tree.root, tuple(pattern.split("/"))):
             yield from decode(_read_list(path, file)).split("\n")
 

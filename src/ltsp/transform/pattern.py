@@ -31,7 +31,7 @@ def literal(path: str) -> str:
 
 def is_plain(component: str) -> bool:
     """Whether a component has no wildcard, so that it matches only itself."""
-    return _WILD.search(component) is None
+    return _WILDCARD.search(component) is None
 
 
 def matches_everything(component: str) -> bool:
@@ -39,19 +39,19 @@ def matches_everything(component: str) -> bool:
     return component != "" and not component.strip("*")
 
 
-def compile_wildcard(component: str, *, hidden: bool) -> Matcher:
+def compile_wildcard(component: str, *, match_hidden: bool) -> Matcher:
     """The matcher of a component.
 
-    `hidden`: wildcards match a leading dot too. mksquashfs does not let them (FNM_PERIOD); our own lists do.
+    `match_hidden`: wildcards match a leading dot too. mksquashfs does not let them (FNM_PERIOD); our own lists do.
     """
     sequence = _parse(_to_bytes_text(component))
     if _is_cheap(sequence):
-        match = re.compile(_sequence_regex(sequence, "" if hidden else r"(?!\A\.)"), re.DOTALL).fullmatch
+        match = re.compile(_sequence_regex(sequence, "" if match_hidden else r"(?!\A\.)"), re.DOTALL).fullmatch
         return lambda name: match(_to_bytes_text(name)) is not None
 
     def matches(name: str) -> bool:
         text = _to_bytes_text(name)
-        return len(text) in _find_ends(sequence, text, {0}, hidden)
+        return len(text) in _find_ends(sequence, text, {0}, match_hidden)
 
     return matches
 
@@ -81,10 +81,10 @@ class _Group:
 _Element = _CharacterSet | _Star | _Group
 _Sequence = tuple[_Element, ...]
 
-_WILD = re.compile(r"[*?\[\\]|[+@!]\(")
-_EVERY = frozenset(map(chr, range(256)))
+_WILDCARD = re.compile(r"[*?\[\\]|[+@!]\(")
+_ALL_CHARACTERS = frozenset(map(chr, range(256)))
 _CLASSES = {
-    name: frozenset(character for character in _EVERY if re.match(f"[{body}]", character))
+    name: frozenset(character for character in _ALL_CHARACTERS if re.match(f"[{body}]", character))
     for name, body in {
         "alnum": r"0-9A-Za-z",
         "alpha": r"A-Za-z",
@@ -122,7 +122,7 @@ def _parse(text: str) -> _Sequence:
             if elements[-1:] != [_Star()]:
                 elements.append(_Star())
         elif character == "?":
-            elements.append(_CharacterSet(_EVERY))
+            elements.append(_CharacterSet(_ALL_CHARACTERS))
         elif character == "[" and (bracket := _parse_bracket(text, at)) is not None:
             characters, at = bracket
             elements.append(_CharacterSet(characters))
@@ -195,7 +195,7 @@ def _parse_bracket(text: str, at: int) -> tuple[frozenset[str], int] | None:
             characters.update(low)
     if at >= len(text):
         return None
-    return (_EVERY - characters if negated else frozenset(characters)), at + 1
+    return (_ALL_CHARACTERS - characters if negated else frozenset(characters)), at + 1
 
 
 def _parse_member(text: str, at: int) -> tuple[str, int]:
@@ -246,39 +246,39 @@ def _set_regex(characters: frozenset[str]) -> str:
         return re.escape(next(iter(characters)))
     if not characters:
         return "(?!)"
-    if characters == _EVERY:
+    if characters == _ALL_CHARACTERS:
         return "."
     return f"[{''.join(map(re.escape, sorted(characters)))}]"
 
 
-def _find_ends(sequence: _Sequence, text: str, starts: set[int], hidden: bool) -> set[int]:
+def _find_ends(sequence: _Sequence, text: str, starts: set[int], match_hidden: bool) -> set[int]:
     """Where a match of the sequence that starts at one of `starts` can end; never more than quadratic in the text."""
     for element in sequence:
         if not starts:
             break
-        starts = _find_element_ends(element, text, starts, hidden)
+        starts = _find_element_ends(element, text, starts, match_hidden)
     return starts
 
 
-def _find_element_ends(element: _Element, text: str, starts: set[int], hidden: bool) -> set[int]:
+def _find_element_ends(element: _Element, text: str, starts: set[int], match_hidden: bool) -> set[int]:
     match element:
         case _Star():
-            starts = _drop_hidden(text, starts, hidden)
+            starts = _drop_hidden(text, starts, match_hidden)
             return set(range(min(starts), len(text) + 1)) if starts else starts
         case _CharacterSet(characters, literal):
-            starts = starts if literal else _drop_hidden(text, starts, hidden)
+            starts = starts if literal else _drop_hidden(text, starts, match_hidden)
             return {start + 1 for start in starts if text[start : start + 1] in characters and start < len(text)}
         case _Group(kind, alternatives):
-            return _find_group_ends(kind, alternatives, text, starts, hidden)
+            return _find_group_ends(kind, alternatives, text, starts, match_hidden)
         case _:
             assert_never(element)
 
 
 def _find_group_ends(
-    kind: str, alternatives: tuple[_Sequence, ...], text: str, starts: set[int], hidden: bool
+    kind: str, alternatives: tuple[_Sequence, ...], text: str, starts: set[int], match_hidden: bool
 ) -> set[int]:
     def once(begins: set[int]) -> set[int]:
-        return set().union(*(_find_ends(alternative, text, begins, hidden) for alternative in alternatives))
+        return set().union(*(_find_ends(alternative, text, begins, match_hidden) for alternative in alternatives))
 
     if kind == "!":
         return set().union(*(set(range(start, len(text) + 1)) - once({start}) for start in starts))
@@ -290,6 +290,6 @@ def _find_group_ends(
     return found if kind in "@+" else found | starts
 
 
-def _drop_hidden(text: str, starts: set[int], hidden: bool) -> set[int]:
+def _drop_hidden(text: str, starts: set[int], match_hidden: bool) -> set[int]:
     """Where a wildcard may start: not at a leading dot, unless it is to match that too."""
-    return starts if hidden or not text.startswith(".") else starts - {0}
+    return starts if match_hidden or not text.startswith(".") else starts - {0}

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from ltsp.errors import FileUnreadable, LtspError
 from ltsp.transform.accounts import (
     LOGIN_DEFS,
+    AccountSelection,
     IdRanges,
-    People,
     clean_group,
     clean_gshadow,
     clean_passwd,
@@ -29,10 +29,10 @@ from ltsp.tree.faults import Faults, read_small_file
 from ltsp.tree.node import Directory, File, Metadata, Node, Symlink
 from ltsp.tree.tree import Tree
 
-MOST = 64 << 20
+MAX_FILE_SIZE = 64 << 20
 """Limit in bytes on files to rewrite; enough for an account file with a million users."""
 
-_WRONG_AFTERWARDS = frozenset({"security.capability", "security.ima", "security.evm"})
+_CONTENT_DEPENDENT_XATTRS = frozenset({"security.capability", "security.ima", "security.evm"})
 """Attributes that depend on the content of a file."""
 
 
@@ -45,17 +45,17 @@ class RewriteInput:
     """The paths of its rows: patterns without wildcards as they are, even if no such file exists; else matches."""
     faults: Faults
 
-    def read(self, path: str, instead: bytes | None = None) -> bytes | None:
+    def read(self, path: str, substitute: bytes | None = None) -> bytes | None:
         """The content of the regular file that a path leads to; None if there is none.
 
-        `instead` stands for those of a file that we may not read, where such files are passed over.
+        `substitute` stands for those of a file that we may not read, where such files are passed over.
         """
         file = self.tree.follow(path)
         if not isinstance(file, File):
             return None
-        if instead is not None and self.faults.skip_unreadable and _is_unreadable(file):
-            return instead
-        return read_small_file(file, path, MOST, self.faults)
+        if substitute is not None and self.faults.skip_unreadable and _is_unreadable(file):
+            return substitute
+        return read_small_file(file, path, MAX_FILE_SIZE, self.faults)
 
 
 def _is_unreadable(file: File) -> bool:
@@ -74,11 +74,11 @@ Rewriter = Callable[[RewriteInput], Changes]
 
 def replace_bytes(file: File, data: bytes) -> File:
     """The file with new content; mode, owner, time and attributes that do not depend on the content stay."""
-    xattrs = tuple(pair for pair in file.metadata.xattrs if pair[0] not in _WRONG_AFTERWARDS)
+    xattrs = tuple(pair for pair in file.metadata.xattrs if pair[0] not in _CONTENT_DEPENDENT_XATTRS)
     return replace(file, metadata=replace(file.metadata, xattrs=xattrs), content=Bytes(data))
 
 
-def _rewrite_each(function: Callable[[bytes], bytes]) -> Rewriter:
+def _make_file_rewriter(function: Callable[[bytes], bytes]) -> Rewriter:
     """A rewriter that treats each file separately."""
 
     def rewrite(source: RewriteInput) -> Changes:
@@ -101,14 +101,14 @@ def _change_file(tree: Tree, path: str, old: bytes, new: bytes) -> Changes:
 
 # Accounts
 
-_ACCOUNTS = ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")
+_ACCOUNT_FILES = ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")
 _SUBSTITUTES: Mapping[str, Callable[[Mapping[str, bytes]], bytes]] = {
     "shadow": lambda texts: make_shadow(texts.get("passwd", b"")),
     "gshadow": lambda texts: make_gshadow(texts.get("group", b"")),
 }
 
 
-_EXTRA = "var/lib/extrausers"
+_EXTRAUSERS_DIRECTORY = "var/lib/extrausers"
 """Where libnss-extrausers keeps more accounts; `extrausers` in nsswitch.conf."""
 
 
@@ -116,35 +116,35 @@ _EXTRA = "var/lib/extrausers"
 class _SystemAccounts:
     """The accounts in all account files of a system."""
 
-    limits: IdRanges
-    people: People
+    id_ranges: IdRanges
+    accounts: AccountSelection
     groups: frozenset[bytes]
     """Those that stay."""
 
     @classmethod
     def of(cls, source: RewriteInput) -> _SystemAccounts:
         settings = [source.read(path) for path in LOGIN_DEFS]
-        limits = IdRanges.parse(text for text in settings if text is not None)
+        id_ranges = IdRanges.parse(text for text in settings if text is not None)
         passwd, group = (
-            b"\n".join(source.read(f"{directory}/{name}") or b"" for directory in ("etc", _EXTRA))
+            b"\n".join(source.read(f"{directory}/{name}") or b"" for directory in ("etc", _EXTRAUSERS_DIRECTORY))
             for name in ("passwd", "group")
         )
-        people = People.parse(passwd, limits)
-        return cls(limits, people, find_kept_groups(group, people, limits))
+        accounts = AccountSelection.parse(passwd, id_ranges)
+        return cls(id_ranges, accounts, find_kept_groups(group, accounts, id_ranges))
 
-    def remove_people(self, name: str, text: bytes) -> bytes:
+    def remove_users(self, name: str, text: bytes) -> bytes:
         """An account file of that name."""
         match name:
             case "passwd":
-                return clean_passwd(text, self.limits)
+                return clean_passwd(text, self.id_ranges)
             case "group":
-                return clean_group(text, self.people, self.limits)
+                return clean_group(text, self.accounts, self.id_ranges)
             case "shadow":
-                return clean_shadow(text, self.people)
+                return clean_shadow(text, self.accounts)
             case "gshadow":
-                return clean_gshadow(text, self.people, self.groups)
+                return clean_gshadow(text, self.accounts, self.groups)
             case _:
-                return clean_subordinate_ids(text, self.people, self.limits)
+                return clean_subordinate_ids(text, self.accounts, self.id_ranges)
 
 
 def _rewrite_accounts(source: RewriteInput) -> Changes:
@@ -155,35 +155,38 @@ def _rewrite_accounts(source: RewriteInput) -> Changes:
     for name in ("passwd", "group"):
         _check_readable(source, name)
     if not isinstance(source.tree.follow("etc/passwd"), File):
-        raise LtspError("no etc/passwd in the image", "add it to the source, or leave accounts as they are with --cleanup=0")
+        raise LtspError(
+            "no etc/passwd in the image", "add it to the source, or leave accounts as they are with --cleanup=0"
+        )
     return _rewrite_accounts_in("etc", source)
 
 
 def _rewrite_extra_accounts(source: RewriteInput) -> Changes:
     """Raises LtspError if two account files are the same file."""
-    return _rewrite_accounts_in(_EXTRA, source)
+    return _rewrite_accounts_in(_EXTRAUSERS_DIRECTORY, source)
 
 
 def _rewrite_accounts_in(directory: str, source: RewriteInput) -> Changes:
     tree = source.tree
     texts: dict[str, bytes] = {}
-    for name in _ACCOUNTS:
-        instead = _SUBSTITUTES[name](texts) if name in _SUBSTITUTES else None
-        if (text := source.read(f"{directory}/{name}", instead)) is not None:
+    for name in _ACCOUNT_FILES:
+        substitute = _SUBSTITUTES[name](texts) if name in _SUBSTITUTES else None
+        if (text := source.read(f"{directory}/{name}", substitute)) is not None:
             texts[name] = text
-    places: dict[int, str] = {}
+    names_by_node: dict[int, str] = {}
     for name in texts:
-        other = places.setdefault(id(tree.follow(f"{directory}/{name}")), name)
+        other = names_by_node.setdefault(id(tree.follow(f"{directory}/{name}")), name)
         if other != name:
             raise LtspError(
-                f"{directory}/{other} and {directory}/{name} are the same file", "make them separate files in the source"
+                f"{directory}/{other} and {directory}/{name} are the same file",
+                "make them separate files in the source",
             )
-    everyone = _SystemAccounts.of(source)
+    system_accounts = _SystemAccounts.of(source)
     changes: dict[str, Node | None] = {}
     for name, text in texts.items():
         path = f"{directory}/{name}"
         if path in source.paths:
-            changes |= _change_file(tree, path, text, everyone.remove_people(name, text))
+            changes |= _change_file(tree, path, text, system_accounts.remove_users(name, text))
     return changes
 
 
@@ -208,10 +211,10 @@ def _reset_machine_id(source: RewriteInput) -> Changes:
     for path in source.paths:
         directory, _, name = path.rpartition("/")
         parent = source.tree.resolve(directory)
-        above = None if parent is None else source.tree.get(parent)
-        if not isinstance(above, Directory):
+        parent_node = None if parent is None else source.tree.get(parent)
+        if not isinstance(parent_node, Directory):
             continue
-        old = above.entries.get(name)
+        old = parent_node.entries.get(name)
         if isinstance(old, Directory) or (
             isinstance(old, File) and not old.content.size and old.metadata.mode == 0o444
         ):
@@ -219,7 +222,7 @@ def _reset_machine_id(source: RewriteInput) -> Changes:
         if isinstance(old, Symlink):
             changes |= _empty_target(source.tree, path)
         xattrs = old.metadata.xattrs if isinstance(old, File) else ()
-        metadata = Metadata(0o444, mtime=(above if old is None else old).metadata.mtime, xattrs=xattrs)
+        metadata = Metadata(0o444, mtime=(parent_node if old is None else old).metadata.mtime, xattrs=xattrs)
         changes[f"{parent}/{name}".lstrip("/")] = File(metadata, Bytes(b""))
     return changes
 
@@ -266,7 +269,7 @@ def _count_lost_hosts(text: bytes) -> int:
     return sum(bool(each) and re.match(rb"127\.|::1$|f[ef]0", each[0]) is None for each in addresses)
 
 
-_STUB = "../run/systemd/resolve/stub-resolv.conf"
+_STUB_RESOLVER = "../run/systemd/resolve/stub-resolv.conf"
 
 
 def _restore_stub_resolver(source: RewriteInput) -> Changes:
@@ -274,12 +277,14 @@ def _restore_stub_resolver(source: RewriteInput) -> Changes:
     changes: dict[str, Node | None] = {}
     for path in source.paths:
         file = source.tree.get(path)
-        if not isinstance(file, File) or b"DNSStubListener" not in read_small_file(file, path, MOST, source.faults):
+        if not isinstance(file, File) or b"DNSStubListener" not in read_small_file(
+            file, path, MAX_FILE_SIZE, source.faults
+        ):
             continue
         changes[path] = None
         link = source.tree.get("etc/resolv.conf")
         if isinstance(link, Symlink) and link.target.lstrip("./").endswith("run/systemd/resolve/resolv.conf"):
-            changes["etc/resolv.conf"] = replace(link, target=_STUB)
+            changes["etc/resolv.conf"] = replace(link, target=_STUB_RESOLVER)
     return changes
 
 
@@ -301,23 +306,23 @@ def _keep_comments(text: bytes) -> bytes:
 
 REWRITERS: Mapping[str, Rewriter] = {
     "accounts": _rewrite_accounts,
-    "comments": _rewrite_each(_keep_comments),
+    "comments": _make_file_rewriter(_keep_comments),
     "extra-accounts": _rewrite_extra_accounts,
-    "hosts": _rewrite_each(_keep_localhost),
-    "iscsid": _rewrite_each(_strip_chap),
+    "hosts": _make_file_rewriter(_keep_localhost),
+    "iscsid": _make_file_rewriter(_strip_chap),
     "machine-id": _reset_machine_id,
     "machine-id-link": _link_machine_id,
     "resolver": _restore_stub_resolver,
 }
 """Rewriters by the name in a row `F=NAME`."""
 
-LOSSES: Mapping[str, tuple[str, Callable[[bytes], int]]] = {
+LOSS_COUNTERS: Mapping[str, tuple[str, Callable[[bytes], int]]] = {
     "comments": ("printer", lambda text: len(re.findall(rb"(?m)^[ \t]*<(?:Default)?Printer[ \t]", text))),
     "hosts": ("line", _count_lost_hosts),
 }
 """By the name of a rewriter: counts the removed entries that clients may miss."""
 
-TESTS: Mapping[str, Callable[[bytes], bool]] = {
+CONTENT_TESTS: Mapping[str, Callable[[bytes], bool]] = {
     "hashes": lambda text: (
         re.search(rb"(?m)^[\w.@+-]{1,256}\$?:!*(?:\$\w+[$,][^:\s]+|[./0-9A-Za-z]{13}):", text) is not None
     ),

@@ -27,19 +27,21 @@ V = TypeVar("V")
 class PatternSyntax:
     """How the components of a pattern are interpreted."""
 
-    component: Callable[[str], Matcher]
-    plain: Callable[[str], bool] = is_plain
+    compile_component: Callable[[str], Matcher]
+    is_literal: Callable[[str], bool] = is_plain
     """Whether a component is a plain name."""
-    everything: Callable[[str], bool] = lambda _component: False
+    is_catch_all: Callable[[str], bool] = lambda _component: False
     """Whether a component matches every name."""
     deep: bool = False
     """Whether `**` stands for any number of directories."""
 
 
-LIST_SYNTAX = PatternSyntax(lambda component: compile_wildcard(component, hidden=True), everything=matches_everything)
+LIST_SYNTAX = PatternSyntax(
+    lambda component: compile_wildcard(component, match_hidden=True), is_catch_all=matches_everything
+)
 """Our own lists: wildcards match hidden entries too."""
 
-MKSQUASHFS_SYNTAX = PatternSyntax(lambda component: compile_wildcard(component, hidden=False))
+MKSQUASHFS_SYNTAX = PatternSyntax(lambda component: compile_wildcard(component, match_hidden=False))
 """`mksquashfs -wildcards`: a wildcard does not match a leading dot."""
 
 
@@ -47,18 +49,18 @@ MKSQUASHFS_SYNTAX = PatternSyntax(lambda component: compile_wildcard(component, 
 class _PatternNode(Generic[V]):
     """A node of the tree of patterns: the components that may follow in one directory."""
 
-    stays: bool
+    is_recursive: bool
     """Whether it also applies in the directories below (`**`, `... name`)."""
     edges: dict[str, PatternEdge[V]] = field(default_factory=dict)
     deep: _PatternNode[V] | None = None
     """The node after `**`."""
 
-    def rests(self) -> Iterator[tuple[str, V]]:
+    def list_rests(self) -> Iterator[tuple[str, V]]:
         """The rest of the patterns from here, with their values."""
         for text, edge in self.edges.items():
-            for rest, value in edge.rests():
+            for rest, value in edge.list_rests():
                 yield f"{text}/{rest}".rstrip("/"), value
-        for rest, value in self.deep.rests() if self.deep is not None else ():
+        for rest, value in self.deep.list_rests() if self.deep is not None else ():
             yield f"**/{rest}", value
 
 
@@ -68,16 +70,16 @@ class PatternEdge(Generic[V]):
 
     matches: Matcher | None
     """None if it matches only its own text."""
-    everything: bool
+    is_catch_all: bool
     values: list[V] = field(default_factory=list)
-    below: _PatternNode[V] | None = None
+    next_node: _PatternNode[V] | None = None
 
-    def rests(self) -> Iterator[tuple[str, V]]:
+    def list_rests(self) -> Iterator[tuple[str, V]]:
         """The rest of each pattern through this component, and its value; the rest is empty where a pattern ends."""
         for value in self.values:
             yield "", value
-        if self.below is not None:
-            yield from self.below.rests()
+        if self.next_node is not None:
+            yield from self.next_node.list_rests()
 
 
 @dataclass(slots=True, eq=False)
@@ -85,16 +87,16 @@ class RuleLevel(Generic[V]):
     """The rules for the entries of one directory."""
 
     _states: tuple[_PatternNode[V], ...]
-    covered: tuple[V, ...]
+    covering_values: tuple[V, ...]
     """Values of rules that match this directory or one above it, and so everything below."""
-    every: tuple[V, ...] = field(init=False)
+    catch_all_values: tuple[V, ...] = field(init=False)
     """Values of rules that match every entry."""
     _plain: dict[str, list[PatternEdge[V]]] = field(init=False)
     _wild: list[tuple[Matcher, PatternEdge[V]]] = field(init=False)
 
     def __post_init__(self) -> None:
         edges = [(text, edge) for state in self._states for text, edge in state.edges.items()]
-        self.every = tuple(value for _, edge in edges if edge.everything for value in edge.values)
+        self.catch_all_values = tuple(value for _, edge in edges if edge.is_catch_all for value in edge.values)
         self._plain = {}
         for text, edge in edges:
             if edge.matches is None:
@@ -102,12 +104,12 @@ class RuleLevel(Generic[V]):
         self._wild = [(edge.matches, edge) for _, edge in edges if edge.matches is not None]
 
     @property
-    def is_free(self) -> bool:
+    def is_unaffected(self) -> bool:
         """Whether no rule matches this directory's entries or anything below."""
-        return not self._states and not self.covered
+        return not self._states and not self.covering_values
 
     @property
-    def leads_on(self) -> bool:
+    def may_match_below(self) -> bool:
         """Whether some rule may match an entry of this directory or one below it."""
         return bool(self._states)
 
@@ -122,19 +124,19 @@ class RuleLevel(Generic[V]):
         """The values of the rules that match this entry itself."""
         return tuple(value for edge in self.edges(name) for value in edge.values)
 
-    def descend(self, name: str) -> _State[V]:
+    def descend(self, name: str) -> _LevelKey[V]:
         """The states and the covering values of the directory of this name."""
         edges = self.edges(name)
-        below = [edge.below for edge in edges if edge.below is not None]
+        below = [edge.next_node for edge in edges if edge.next_node is not None]
         states = dict.fromkeys(
-            [state for state in self._states if state.stays]
+            [state for state in self._states if state.is_recursive]
             + [state for names in below for state in (names, names.deep) if state is not None]
         )
         values = tuple(value for edge in edges for value in edge.values)
-        return tuple(states), tuple(dict.fromkeys((*self.covered, *values))) if values else self.covered
+        return tuple(states), tuple(dict.fromkeys((*self.covering_values, *values))) if values else self.covering_values
 
 
-_State = tuple[tuple[_PatternNode[V], ...], tuple[V, ...]]
+_LevelKey = tuple[tuple[_PatternNode[V], ...], tuple[V, ...]]
 """The state of a directory: its position in the patterns, and the values that cover it."""
 
 
@@ -147,8 +149,8 @@ class PathRules(Generic[V]):
 
     def __init__(self, patterns: Iterable[tuple[str, V]], syntax: PatternSyntax) -> None:
         self._syntax = syntax
-        self._root: _PatternNode[V] = _PatternNode(stays=False)
-        self._everywhere: _PatternNode[V] = _PatternNode(stays=True)
+        self._root: _PatternNode[V] = _PatternNode(is_recursive=False)
+        self._everywhere: _PatternNode[V] = _PatternNode(is_recursive=True)
         for pattern, value in patterns:
             if pattern.startswith("... "):
                 self._add(self._everywhere, pattern[4:], value)
@@ -158,7 +160,7 @@ class PathRules(Generic[V]):
             state for state in (self._everywhere, self._root, self._root.deep) if state and _has_patterns(state)
         )
         root: RuleLevel[V] = RuleLevel(first, ())
-        self._by_state: dict[_State[V], RuleLevel[V]] = {(first, ()): root}
+        self._by_state: dict[_LevelKey[V], RuleLevel[V]] = {(first, ()): root}
         self._levels: dict[str, RuleLevel[V]] = {"": root}
 
     def _add(self, names: _PatternNode[V], pattern: str, value: V) -> None:
@@ -166,18 +168,18 @@ class PathRules(Generic[V]):
         edge: PatternEdge[V] | None = None
         for index, component in enumerate(components):
             if edge is not None:
-                if edge.below is None:
-                    edge.below = _PatternNode(stays=False)
-                names = edge.below
+                if edge.next_node is None:
+                    edge.next_node = _PatternNode(is_recursive=False)
+                names = edge.next_node
             if self._syntax.deep and component == "**" and index < len(components) - 1:
                 if names.deep is None:
-                    names.deep = _PatternNode(stays=True)
+                    names.deep = _PatternNode(is_recursive=True)
                 names, edge = names.deep, None
                 continue
             edge = names.edges.get(component)
             if edge is None:
-                matches = None if self._syntax.plain(component) else self._syntax.component(component)
-                edge = names.edges[component] = PatternEdge(matches, self._syntax.everything(component))
+                matches = None if self._syntax.is_literal(component) else self._syntax.compile_component(component)
+                edge = names.edges[component] = PatternEdge(matches, self._syntax.is_catch_all(component))
         if edge is not None:
             edge.values.append(value)
 
@@ -195,7 +197,7 @@ class PathRules(Generic[V]):
             above = above.rpartition("/")[0]
         level = self._levels[above]
         for path in reversed(unknown):
-            if not level.is_free:
+            if not level.is_unaffected:
                 key = level.descend(path.rpartition("/")[2])
                 level = self._by_state.get(key) or self._by_state.setdefault(key, RuleLevel(*key))
             self._levels[path] = level
@@ -205,7 +207,7 @@ class PathRules(Generic[V]):
         """The values of the rules for a path, then of those for the directories above it."""
         parent, _, name = path.rpartition("/")
         level = self.level(parent)
-        return level.values(name) + level.covered
+        return level.values(name) + level.covering_values
 
 
 def _has_patterns(names: _PatternNode[V]) -> bool:

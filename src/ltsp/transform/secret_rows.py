@@ -12,9 +12,9 @@ from ltsp.errors import ConfError
 from ltsp.transform import rules
 from ltsp.transform.exclude import find_fault
 from ltsp.transform.links import LinkPolicy
-from ltsp.transform.named_places import READERS
+from ltsp.transform.named_places import PARSERS
 from ltsp.transform.pattern import is_plain, literal
-from ltsp.transform.rewrite import REWRITERS, TESTS
+from ltsp.transform.rewrite import CONTENT_TESTS, REWRITERS
 from ltsp.transform.rules import ListLine, TunedList, read_built_in, tune_list
 
 
@@ -26,23 +26,23 @@ class Action(Enum):
     """Left out, and the client generates its own when it boots."""
     EMPTIED = "T"
     REWRITTEN = "F"
-    NAMED = "N"
+    LISTS_PATHS = "N"
     """Stays; the paths in it are left out, or reported."""
-    WARNED_OF = "W"
+    REPORTED = "W"
     KEPT = "K"
     """Stays, whatever other rows say about it or a directory above it."""
 
 
 ACTIVE_SWAP = "active swap"
-ADDED = "added"
+UNPACKAGED = "added"
 """For a row W: only files that no package tool installed."""
-ANYWHERE = "**/"
-_REMOVES = frozenset({Action.LEFT_OUT, Action.MADE_BY_CLIENT})
-_ROW = re.compile(r"(?P<action>[XRTFNWK])(?:=(?P<name>[\w-]+))?\s+(?P<pattern>\S+)(?:\s+(?P<reason>.*))?")
-_NAMES = {
+ANYWHERE_PREFIX = "**/"
+_REMOVING_ACTIONS = frozenset({Action.LEFT_OUT, Action.MADE_BY_CLIENT})
+_ROW_PATTERN = re.compile(r"(?P<action>[XRTFNWK])(?:=(?P<name>[\w-]+))?\s+(?P<pattern>\S+)(?:\s+(?P<reason>.*))?")
+_NAMES_BY_ACTION = {
     Action.REWRITTEN: REWRITERS.keys(),
-    Action.NAMED: READERS.keys(),
-    Action.WARNED_OF: TESTS.keys() | {"", ADDED},
+    Action.LISTS_PATHS: PARSERS.keys(),
+    Action.REPORTED: CONTENT_TESTS.keys() | {"", UNPACKAGED},
 }
 """The names that an action accepts; other actions have none."""
 
@@ -63,17 +63,17 @@ class SecretRow:
         return self.derived_from or f"{self.action.value}{'=' + self.name if self.name else ''} {self.pattern}"
 
     @property
-    def keep_setting(self) -> str:
+    def keeping_setting(self) -> str:
         """The setting that keeps what it leaves out."""
         if self.derived_from == ACTIVE_SWAP:
             return f"ADD_IMAGE_SECRETS='K {self.pattern}'"
         return f"OMIT_IMAGE_SECRETS='{self.derived_from or self.pattern}'"
 
     @property
-    def is_anywhere(self) -> bool:
+    def matches_anywhere(self) -> bool:
         """Whether it warns about a name in any directory. Such a row is applied to the tree only."""
-        name = self.pattern.removeprefix(ANYWHERE)
-        return self.action is Action.WARNED_OF and name != self.pattern and "/" not in name
+        name = self.pattern.removeprefix(ANYWHERE_PREFIX)
+        return self.action is Action.REPORTED and name != self.pattern and "/" not in name
 
     @property
     def is_plain(self) -> bool:
@@ -82,27 +82,27 @@ class SecretRow:
     @classmethod
     def parse(cls, text: str) -> SecretRow:
         """Raises ValueError with the reason."""
-        match = _ROW.fullmatch(text)
+        match = _ROW_PATTERN.fullmatch(text)
         if match is None:
             raise ValueError("expected an action (X R T F=NAME N=NAME W K), a pattern and a reason")
         action, name, pattern = Action(match["action"]), match["name"] or "", match["pattern"]
-        names = _NAMES.get(action, {""})
+        names = _NAMES_BY_ACTION.get(action, {""})
         if name not in names:
             allowed = ", ".join(sorted(names - {""}))
             raise ValueError(
                 f"{action.value}=NAME must be one of {allowed}" if allowed else f"{action.value} takes no =NAME"
             )
-        if (wrong := find_fault(pattern)) is not None:
-            raise ValueError(wrong)
+        if (fault := find_fault(pattern)) is not None:
+            raise ValueError(fault)
         reason, _, consequence = (match["reason"] or "").partition(" | ")
         return cls(action, pattern, name, reason.strip(), consequence.strip())
 
 
-HARMLESS = frozenset({Action.KEPT, Action.WARNED_OF, Action.NAMED})
+KEEPING_ACTIONS = frozenset({Action.KEPT, Action.REPORTED, Action.LISTS_PATHS})
 """Actions whose paths stay as they are."""
 LINK_POLICY: LinkPolicy[SecretRow] = LinkPolicy(
-    ends=lambda row: row.action in _REMOVES or row.action is Action.KEPT,
-    cuts=lambda row: row.action not in HARMLESS,
+    follows_final_link=lambda row: row.action in _REMOVING_ACTIONS or row.action is Action.KEPT,
+    removes_data=lambda row: row.action not in KEEPING_ACTIONS,
     kind=lambda row: (row.action, row.name),
 )
 """Rows T and F resolve a link that they match themselves; a row W reports the link itself."""
@@ -118,7 +118,7 @@ class SecretRows:
     """The patterns of removed rows."""
 
 
-def image_secrets(
+def tune_image_secrets(
     site: Iterator[ListLine] | None = None,
     add: Iterable[ListLine] = (),
     omit: Iterable[ListLine] = (),
@@ -144,18 +144,18 @@ def image_secrets(
         SecretRow(Action.LEFT_OUT, literal(path), reason="contents of memory", derived_from=ACTIVE_SWAP)
         for path in swaps
     )
-    omitted = tuple(match["pattern"] for line in result.omitted if (match := _ROW.fullmatch(line.text)))
+    omitted = tuple(match["pattern"] for line in result.omitted if (match := _ROW_PATTERN.fullmatch(line.text)))
     return SecretRows(tuple(rows), result.warnings, omitted)
 
 
 def _row_key(text: str) -> str:
     """The identity of a row: its pattern; a file may have rows N in addition to another row."""
-    match = _ROW.fullmatch(text)
+    match = _ROW_PATTERN.fullmatch(text)
     if match is None:
         return text
-    return f"N={match['name']} {match['pattern']}" if match["action"] == Action.NAMED.value else match["pattern"]
+    return f"N={match['name']} {match['pattern']}" if match["action"] == Action.LISTS_PATHS.value else match["pattern"]
 
 
 def select_removing_rows(rows: tuple[SecretRow, ...]) -> tuple[SecretRow, ...]:
     """The rows that leave out a path."""
-    return tuple(row for row in rows if row.action in _REMOVES)
+    return tuple(row for row in rows if row.action in _REMOVING_ACTIONS)

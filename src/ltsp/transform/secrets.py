@@ -1,6 +1,6 @@
 """The table of secrets, applied to a source and to its tree.
 
-Rows that leave out a path are applied while a source is scanned (`take`); rows that change a file, and those
+Rows that leave out a path are applied while a source is scanned (`select_path`); rows that change a file, and those
 that only warn, are applied to the tree by `cleanup`.
 """
 
@@ -12,11 +12,18 @@ from dataclasses import dataclass, replace
 
 from ltsp.transform.accounts import LOGIN_DEFS, IdRanges
 from ltsp.transform.exclude import Exclusions
-from ltsp.transform.links import LinkedRules, Paths, follow_links, is_needed
-from ltsp.transform.named_places import READERS, PlaceKind, find_places, settings_text
+from ltsp.transform.links import LinkedRules, PathContext, follow_links, is_needed_by_system
+from ltsp.transform.named_places import PARSERS, PlaceKind, find_named_paths, read_settings
 from ltsp.transform.pattern import is_plain, literal
 from ltsp.transform.rules import LIST_SYNTAX, PathRules, RuleLevel
-from ltsp.transform.secret_rows import ANYWHERE, HARMLESS, LINK_POLICY, Action, SecretRow, select_removing_rows
+from ltsp.transform.secret_rows import (
+    ANYWHERE_PREFIX,
+    KEEPING_ACTIONS,
+    LINK_POLICY,
+    Action,
+    SecretRow,
+    select_removing_rows,
+)
 from ltsp.tree.name import encode, printable, sort_names
 from ltsp.tree.node import Directory, File, Node, Symlink
 from ltsp.tree.selection import Inclusion
@@ -47,7 +54,7 @@ class SecretFinding:
         )
         more = f" and {len(self.others)} more" if self.others else ""
         reason = self.row.reason or "may hold a secret"
-        return f"/{printable(self.path)}{inside}{more}: {reason}{self._remedy() if self.row.is_anywhere else ''}"
+        return f"/{printable(self.path)}{inside}{more}: {reason}{self._remedy() if self.row.matches_anywhere else ''}"
 
     def _remedy(self) -> str:
         first, *rest = map(printable, self._exclude_patterns())
@@ -61,7 +68,7 @@ class SecretFinding:
         """The exclusions for copies of systems: the directory that contains their etc, or the parent of several."""
         paths = (self.path, *self.others)
         roots = [path.rpartition("/etc/")[0] for path in paths]
-        if all(roots) and not is_needed(common := posixpath.commonpath(roots)):
+        if all(roots) and not is_needed_by_system(common := posixpath.commonpath(roots)):
             return [f"{literal(common)}/*"]
         each = (f"{literal(root)}/*" if root else literal(path) for path, root in zip(paths, roots, strict=True))
         return list(dict.fromkeys(each))
@@ -76,9 +83,9 @@ class Secrets:
     def __init__(
         self,
         rows: Iterable[SecretRow],
-        let_in: Exclusions | None = None,
-        behind: Iterable[tuple[str, SecretRow]] = (),
-        kept: frozenset[str] = frozenset(),
+        readmitted: Exclusions | None = None,
+        link_patterns: Iterable[tuple[str, SecretRow]] = (),
+        named_links: frozenset[str] = frozenset(),
         omitted: Iterable[str] = (),
     ) -> None:
         """`link_patterns`: patterns of places behind links, each with the row that leads there. `named_links`: links to
@@ -86,105 +93,117 @@ class Secrets:
         OMIT_IMAGE_SECRETS took out; what they name stays although settings files name it, too.
         """
         self.rows = tuple(rows)
-        self._behind = tuple(behind)
-        self._kept = kept
+        self._link_patterns = tuple(link_patterns)
+        self._named_links = named_links
         self._omitted = tuple(omitted)
-        every = self._every()
-        self._rules: PathRules[SecretRow] = PathRules(every, _SYNTAX)
-        self._keep = Exclusions((pattern for pattern, row in every if row.action is Action.KEPT), _SYNTAX)
-        self._let_in = Exclusions(()) if let_in is None else let_in
+        patterns = self._list_patterns()
+        self._rules: PathRules[SecretRow] = PathRules(patterns, _SYNTAX)
+        self._keep = Exclusions((pattern for pattern, row in patterns if row.action is Action.KEPT), _SYNTAX)
+        self._readmitted = Exclusions(()) if readmitted is None else readmitted
 
-    def _every(self) -> list[tuple[str, SecretRow]]:
+    def _list_patterns(self) -> list[tuple[str, SecretRow]]:
         """The rows to follow through links."""
-        return [*((row.pattern, row) for row in self.rows if not row.is_anywhere), *self._behind]
+        return [*((row.pattern, row) for row in self.rows if not row.matches_anywhere), *self._link_patterns]
 
-    def follow_links(self, tree: Tree, paths: Paths) -> tuple[Secrets, LinkedRules[SecretRow]]:
+    def follow_links(self, tree: Tree, paths: PathContext) -> tuple[Secrets, LinkedRules[SecretRow]]:
         """The rows as they apply to a tree with its links; see `links.follow`."""
-        every = self._every()
-        gone = replace(paths, gone=lambda path: paths.gone(path) or self.row(path) is not None)
-        led = follow_links(every, tree, _SYNTAX, LINK_POLICY, gone)
-        let_in, _ = self._let_in.follow_links(tree, paths)
-        behind = tuple(dict.fromkeys((*self._behind, *led.patterns)))
-        kept = self._kept if paths.beyond else self._kept | led.kept
-        if (behind, let_in, kept) == (self._behind, self._let_in, self._kept):
-            return self, led
-        return Secrets(self.rows, let_in, behind, kept, self._omitted), led
+        patterns = self._list_patterns()
+        context = replace(paths, is_left_out=lambda path: paths.is_left_out(path) or self.row(path) is not None)
+        followed = follow_links(patterns, tree, _SYNTAX, LINK_POLICY, context)
+        readmitted, _ = self._readmitted.follow_links(tree, paths)
+        link_patterns = tuple(dict.fromkeys((*self._link_patterns, *followed.patterns)))
+        named_links = self._named_links if paths.is_outline else self._named_links | followed.named_links
+        if (link_patterns, readmitted, named_links) == (self._link_patterns, self._readmitted, self._named_links):
+            return self, followed
+        return Secrets(self.rows, readmitted, link_patterns, named_links, self._omitted), followed
 
-    def add_named_places(self, tree: Tree, *, beyond: bool = False) -> Secrets:
+    def add_named_places(self, tree: Tree, *, is_outline: bool = False) -> Secrets:
         """The rows, with added ones for the paths in settings files of this tree; see rows N.
 
-        What the system needs is not left out, whatever they say. `beyond`: whether the tree is an outline, so
+        What the system needs is not left out, whatever they say. `is_outline`: whether the tree is an outline, so
         that what it lacks may still exist.
         """
         rows = list(self.rows)
         omitted = Exclusions(self._omitted, _SYNTAX)
-        limits = IdRanges.parse(settings_text(tree, path) for path in LOGIN_DEFS)
-        for row, paths in self.find_edited(tree, (Action.NAMED,)).items():
-            kind, _ = READERS[row.name]
-            action = Action.WARNED_OF if kind is PlaceKind.DOUBTFUL else Action.LEFT_OUT
+        id_ranges = IdRanges.parse(read_settings(tree, path) for path in LOGIN_DEFS)
+        for row, paths in self.find_paths_by_row(tree, (Action.LISTS_PATHS,)).items():
+            kind, _ = PARSERS[row.name]
+            action = Action.REPORTED if kind is PlaceKind.DOUBTFUL else Action.LEFT_OUT
             for path in paths:
-                for place in find_places(row.name, settings_text(tree, path), limits):
-                    node = tree.follow(place)
+                for path_named in find_named_paths(row.name, read_settings(tree, path), id_ranges):
+                    node = tree.follow(path_named)
                     known = isinstance(node, File if kind is PlaceKind.FILE else Directory)
-                    needed = is_needed(tree.resolve(place) or place)
-                    if (known or (node is None and beyond)) and not needed and omitted.rule(place) is None:
-                        fate = replace(row, action=action, pattern=literal(place), name="", derived_from=str(row))
-                        rows.append(fate)
-        fresh = tuple(dict.fromkeys(rows))
-        return self if fresh == self.rows else Secrets(fresh, self._let_in, self._behind, self._kept, self._omitted)
+                    needed = is_needed_by_system(tree.resolve(path_named) or path_named)
+                    if (
+                        (known or (node is None and is_outline))
+                        and not needed
+                        and omitted.find_rule(path_named) is None
+                    ):
+                        new_row = replace(
+                            row, action=action, pattern=literal(path_named), name="", derived_from=str(row)
+                        )
+                        rows.append(new_row)
+        new_rows = tuple(dict.fromkeys(rows))
+        return (
+            self
+            if new_rows == self.rows
+            else Secrets(new_rows, self._readmitted, self._link_patterns, self._named_links, self._omitted)
+        )
 
-    def settings_left_out(self) -> frozenset[str]:
+    def find_emptied_settings_directories(self) -> frozenset[str]:
         """Directories that are emptied after rows N have read settings in them: redis.conf contains a password, too."""
-        naming = (row.pattern.rpartition("/")[0] for row in self.rows if row.action is Action.NAMED)
+        naming = (row.pattern.rpartition("/")[0] for row in self.rows if row.action is Action.LISTS_PATHS)
         return frozenset(
             path
             for path in naming
-            if all(map(is_plain, path.split("/"))) and self.take(path, True) is not Inclusion.ALL
+            if all(map(is_plain, path.split("/"))) and self.select_path(path, True) is not Inclusion.ALL
         )
 
-    def leads_below(self, directory: str) -> bool:
+    def has_rules_below(self, directory: str) -> bool:
         """Whether some row matches entries of a directory."""
-        return self._rules.level(directory).leads_on
+        return self._rules.level(directory).may_match_below
 
-    def concerns(self, directory: str) -> bool:
+    def affects(self, directory: str) -> bool:
         """Whether some row matches entries of a directory, or a directory above."""
-        return not self._rules.level(directory).is_free
+        return not self._rules.level(directory).is_unaffected
 
-    def take(self, path: str, directory: bool) -> Inclusion:
+    def select_path(self, path: str, directory: bool) -> Inclusion:
         """Whether a path is included; a `Selection`."""
         parent, _, name = path.rpartition("/")
         level = self._rules.level(parent)
-        if level.is_free:
+        if level.is_unaffected:
             return Inclusion.ALL
         own = select_removing_rows(level.values(name))
-        above = select_removing_rows(level.covered)
-        if not own and not above and not (directory and select_removing_rows(self._rules.level(path).every)):
+        above = select_removing_rows(level.covering_values)
+        if not own and not above and not (directory and select_removing_rows(self._rules.level(path).catch_all_values)):
             return Inclusion.ALL
         if self._is_kept(path) or (directory and self._contains_kept(path)):
             return Inclusion.ALL
-        if path in self._kept and not directory and not above:
+        if path in self._named_links and not directory and not above:
             return Inclusion.ALL
         return Inclusion.EMPTIED if directory and not above else Inclusion.NOTHING
 
     def row(self, path: str) -> SecretRow | None:
         """The row that leaves out a path, or a directory above it."""
-        going = select_removing_rows(self._rules.matches(path))
-        return going[0] if going and not self._is_kept(path) else None
+        rows = select_removing_rows(self._rules.find_values(path))
+        return rows[0] if rows and not self._is_kept(path) else None
 
-    def rule(self, path: str) -> str | None:
+    def find_rule(self, path: str) -> str | None:
         """That row as text."""
         row = self.row(path)
         return None if row is None else str(row)
 
     def consequence(self, path: str) -> str:
         """What clients lack because a path is left out, if worth a note."""
-        return next((row.consequence for row in select_removing_rows(self._rules.matches(path)) if row.consequence), "")
+        return next(
+            (row.consequence for row in select_removing_rows(self._rules.find_values(path)) if row.consequence), ""
+        )
 
     def is_private(self, path: str) -> bool:
         """Whether the content of a file must not be published: it is left out, truncated or rewritten."""
-        return any(row.action not in HARMLESS for row in self._rules.matches(path))
+        return any(row.action not in KEEPING_ACTIONS for row in self._rules.find_values(path))
 
-    def find_edited(self, tree: Tree, actions: Iterable[Action]) -> dict[SecretRow, list[str]]:
+    def find_paths_by_row(self, tree: Tree, actions: Iterable[Action]) -> dict[SecretRow, list[str]]:
         """The paths that each row with these actions matches, in the order of the rows.
 
         A pattern without wildcards is given as it is, whether there is such a path or not.
@@ -207,33 +226,33 @@ class Secrets:
             SecretFinding(path, row, files)
             for path, node, rows in self._find_matches(tree)
             for row in rows
-            if row.action is Action.WARNED_OF and not self._is_kept(path) and (files := _count_files(node, row))
+            if row.action is Action.REPORTED and not self._is_kept(path) and (files := _count_files(node, row))
         ]
-        return sorted([*named, *self._anywhere(tree)], key=lambda finding: encode(finding.path))
+        return sorted([*named, *self._find_anywhere(tree)], key=lambda finding: encode(finding.path))
 
-    def _anywhere(self, tree: Tree) -> Iterator[SecretFinding]:
+    def _find_anywhere(self, tree: Tree) -> Iterator[SecretFinding]:
         """The matches of rows for a name in any directory, without files that another row matches."""
-        rows = [(row.pattern.removeprefix(ANYWHERE), row) for row in self.rows if row.is_anywhere]
+        rows = [(row.pattern.removeprefix(ANYWHERE_PREFIX), row) for row in self.rows if row.matches_anywhere]
         level = PathRules(rows, _SYNTAX).level("")
         for path, node in tree.walk() if rows else ():
             found = level.values(path.rpartition("/")[2])
             if found and isinstance(node, File) and not self._is_kept(path) and not self.is_private(path):
                 yield from (SecretFinding(path, row) for row in found)
 
-    def let_in(self, tree: Tree) -> list[SecretFinding]:
+    def find_readmitted(self, tree: Tree) -> list[SecretFinding]:
         """Paths in the tree that a row would leave out, but OMIT_IMAGE_EXCLUDES keeps."""
         return [
             SecretFinding(path, row, max(1, _count_files(node, row)))
             for path, node, rows in self._find_matches(tree)
             for row in select_removing_rows(rows)[:1]
-            if self._let_in.rule(path) is not None
+            if self._readmitted.find_rule(path) is not None
         ]
 
     def _is_kept(self, path: str) -> bool:
-        return self._keep.rule(path) is not None or self._let_in.rule(path) is not None
+        return self._keep.find_rule(path) is not None or self._readmitted.find_rule(path) is not None
 
     def _contains_kept(self, directory: str) -> bool:
-        return self._keep.leads_below(directory) or self._let_in.leads_below(directory)
+        return self._keep.has_rules_below(directory) or self._readmitted.has_rules_below(directory)
 
     def _find_matches(self, tree: Tree) -> Iterator[tuple[str, Node, tuple[SecretRow, ...]]]:
         """The paths that rows match directly, sorted; only directories that a row leads into are visited."""
@@ -245,7 +264,7 @@ class Secrets:
                 rows = level.values(path.rpartition("/")[2])
                 if rows:
                     yield path, node, rows
-                if isinstance(node, Directory) and (below := self._rules.level(path)).leads_on:
+                if isinstance(node, Directory) and (below := self._rules.level(path)).may_match_below:
                     pending.append(_list_entries(path + "/", node, below))
                     break
             else:

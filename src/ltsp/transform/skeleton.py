@@ -14,10 +14,10 @@ from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
 _ROOT_MODE: Final = 0o755
-_KEPT: Final = "security."
+_KEPT_XATTR_PREFIX: Final = "security."
 """Attributes that `/` keeps: the SELinux label belongs to the system, like those of everything below."""
 
-DIRECTORIES: Final = {
+STANDARD_DIRECTORIES: Final = {
     "dev": 0o755,
     "home": 0o755,
     "media": 0o755,
@@ -42,10 +42,10 @@ def add_skeleton(tree: Tree, selection: Selection) -> Tree:
     altogether is not made.
     """
     own = tree.root.metadata
-    kept = tuple((name, value) for name, value in own.xattrs if name.startswith(_KEPT))
+    kept = tuple((name, value) for name, value in own.xattrs if name.startswith(_KEPT_XATTR_PREFIX))
     top = Tree(replace(tree.root, metadata=Metadata(_ROOT_MODE, 0, 0, own.mtime, kept)))
     missing: dict[str, Node] = {}
-    for path, mode in DIRECTORIES.items():
+    for path, mode in STANDARD_DIRECTORIES.items():
         if top.get(path) is None and selection(path, True) is not Inclusion.NOTHING:
             missing[path] = Directory(Metadata(mode, mtime=own.mtime))
     return top.edit(missing) if missing else top

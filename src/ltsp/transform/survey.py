@@ -25,8 +25,8 @@ class Survey:
     """Files that run with extra privileges: setuid, setgid, capabilities."""
 
 
-def survey(tree: Tree, directories: int = 10) -> Survey:
-    """Visits each node; `directories`: how many of the largest are listed."""
+def survey(tree: Tree, count: int = 10) -> Survey:
+    """Visits each node; `count`: how many of the largest are listed."""
     sizes: dict[str, int] = {}
     privileged: list[str] = []
     seen: set[int] = set()
@@ -43,7 +43,7 @@ def survey(tree: Tree, directories: int = 10) -> Survey:
         stored += node.content.stored_size
         parent = path.rpartition("/")[0]
         sizes[parent] = sizes.get(parent, 0) + node.content.size
-    return Survey(len(seen), total, stored, _find_largest(_sum_sizes(sizes), directories), tuple(privileged))
+    return Survey(len(seen), total, stored, _find_largest(_sum_sizes(sizes), count), tuple(privileged))
 
 
 def _is_privileged(file: File) -> bool:
@@ -65,13 +65,13 @@ def _sum_sizes(own: dict[str, int]) -> dict[str, int]:
 
 def _find_largest(sums: dict[str, int], count: int) -> tuple[tuple[str, int], ...]:
     """The largest ones, without those that hold little more than one of their subdirectories (`usr/share/fonts`)."""
-    nearly: set[str] = set()
+    dominated: set[str] = set()
     for path, size in sums.items():
         parent = path.rpartition("/")[0]
         if parent and size >= 0.9 * sums[parent]:
-            nearly.add(parent)
+            dominated.add(parent)
     ranked = sorted(
-        ((path, size) for path, size in sums.items() if path not in nearly), key=lambda item: (-item[1], item[0])
+        ((path, size) for path, size in sums.items() if path not in dominated), key=lambda item: (-item[1], item[0])
     )
     return tuple(ranked[:count])
 
@@ -98,14 +98,14 @@ class RemovedPaths:
         """Add a topmost path and its node."""
         self._paths[path] = _measure_node(node)
 
-    def removals(self, rule: Callable[[str], str | None]) -> list[Removal]:
+    def group_by_rule(self, find_rule: Callable[[str], str | None]) -> list[Removal]:
         """The results by rule, in the order of the first path of each.
 
         `rule` names the one for a path that is left out; what it knows nothing of is put down to the empty rule.
         """
         found: dict[str, list[str]] = {}
         for path in sorted(self._paths):
-            found.setdefault(rule(path) or "", []).append(path)
+            found.setdefault(find_rule(path) or "", []).append(path)
         rows = [
             Removal(name, tuple(paths), *map(sum, zip(*(self._paths[path] for path in paths), strict=True)))
             for name, paths in found.items()

@@ -12,7 +12,7 @@ from ltsp.errors import FileUnreadable, FormatError, ReaderFailed
 from ltsp.tree.name import printable
 from ltsp.tree.node import File
 
-_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_RESOURCE_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Errors of a resource limit: the file may be readable next time."""
 
 
@@ -40,7 +40,7 @@ class Faults:
         Raises FileUnreadable if not, or if a resource limit is the reason.
         """
         reason = error.strerror or str(error)
-        if not self.skip_unreadable or error.errno in _OURS:
+        if not self.skip_unreadable or error.errno in _RESOURCE_ERRNOS:
             raise FileUnreadable(
                 f"cannot read /{printable(path)}: {reason}",
                 "nothing was published; run as root, exclude it, or give --skip-unreadable",
@@ -67,7 +67,7 @@ class Faults:
         return bool(self.changed or self.vanished or self.unreadable)
 
 
-_TRIES = 4
+_MAX_READS = 4
 
 
 def read_small_file(file: File, path: str, limit: int, faults: Faults | None = None) -> bytes:
@@ -77,7 +77,7 @@ def read_small_file(file: File, path: str, limit: int, faults: Faults | None = N
     than `limit` bytes, OSError (FileUnreadable, with faults) and FileVanished like reading.
     """
     data = b""
-    for _ in range(_TRIES):
+    for _ in range(_MAX_READS):
         try:
             with file.content.open() as stream:
                 data = stream.read(limit + 1)

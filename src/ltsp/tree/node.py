@@ -11,7 +11,7 @@ from enum import Enum
 
 from ltsp.tree.content import Content
 
-LATEST = 0xFFFF_FFFF
+MAX_MTIME = 0xFFFF_FFFF
 """The latest time that squashfs and newc can store: unsigned 32-bit seconds, from 1970 to 2106."""
 
 
@@ -76,4 +76,4 @@ Node = Directory | File | Symlink | Device | Fifo | Socket
 
 def clamp_time(mtime: int) -> int:
     """The nearest time from 1970 to 2106."""
-    return min(max(mtime, 0), LATEST)
+    return min(max(mtime, 0), MAX_MTIME)

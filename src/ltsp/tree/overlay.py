@@ -14,10 +14,10 @@ from ltsp.tree.name import printable
 from ltsp.tree.node import Device, DeviceKind, Directory, File, Metadata, Node
 from ltsp.tree.tree import Tree
 
-_OWN = ("trusted.overlay.", "user.overlay.")
+_OVERLAY_PREFIXES = ("trusted.overlay.", "user.overlay.")
 """Extended attributes reserved by overlayfs; the second for mounts with `userxattr`."""
-_ELSEWHERE = ("redirect", "metacopy")
-_ESCAPED = "overlay."
+_UNSUPPORTED_XATTRS = ("redirect", "metacopy")
+_ESCAPE_PREFIX = "overlay."
 """In a layer that was stored through an overlay, `trusted.overlay.overlay.x` means `trusted.overlay.x`."""
 _HAS_WHITEOUTS = b"x"
 """Value of `opaque`: empty files in the directory may be whiteouts."""
@@ -34,7 +34,7 @@ def merge_layers(layers: Sequence[Tree]) -> Tree:
     assert below is not None
     tree = Tree(below)
     for path, node in (("", tree.root), *tree.walk()):
-        for key in _ELSEWHERE:
+        for key in _UNSUPPORTED_XATTRS:
             if _overlay_xattr(node.metadata, key) is not None:
                 raise FormatError(
                     f"/{printable(path)} has overlay.{key}: its content is elsewhere in the layers",
@@ -85,12 +85,14 @@ def _is_whiteout(node: Node, directory: Directory) -> bool:
 
 def _overlay_xattr(metadata: Metadata, key: str) -> bytes | None:
     """An overlayfs attribute of a node, or None."""
-    return next((value for name, value in metadata.xattrs if name in {own + key for own in _OWN}), None)
+    return next(
+        (value for name, value in metadata.xattrs if name in {prefix + key for prefix in _OVERLAY_PREFIXES}), None
+    )
 
 
 def _strip_overlay_xattrs(node: Node) -> Node:
     """The node without attributes reserved by overlayfs."""
-    if not any(name.startswith(_OWN) for name, _ in node.metadata.xattrs):
+    if not any(name.startswith(_OVERLAY_PREFIXES) for name, _ in node.metadata.xattrs):
         return node
     kept = [(shown, value) for name, value in node.metadata.xattrs if (shown := _unescape_xattr_name(name))]
     return replace(node, metadata=replace(node.metadata, xattrs=tuple(sorted(kept))))
@@ -98,8 +100,8 @@ def _strip_overlay_xattrs(node: Node) -> Node:
 
 def _unescape_xattr_name(name: str) -> str:
     """The visible name of an attribute; empty if it is hidden."""
-    for own in _OWN:
-        if name.startswith(own):
-            rest = name.removeprefix(own)
-            return own + rest.removeprefix(_ESCAPED) if rest.startswith(_ESCAPED) else ""
+    for prefix in _OVERLAY_PREFIXES:
+        if name.startswith(prefix):
+            rest = name.removeprefix(prefix)
+            return prefix + rest.removeprefix(_ESCAPE_PREFIX) if rest.startswith(_ESCAPE_PREFIX) else ""
     return name

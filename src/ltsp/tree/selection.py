@@ -38,7 +38,7 @@ class ObservedSelection:
     """A selection that observes what it excludes, when a complete tree is available (`Tree.select`)."""
 
     selection: Selection
-    left_out: Callable[[str, Node], None]
+    on_left_out: Callable[[str, Node], None]
     """Called with the topmost excluded paths and their nodes."""
 
     def __call__(self, path: str, directory: bool) -> Inclusion:
@@ -61,7 +61,7 @@ def combine_selections(*selections: Selection) -> Selection:
     if len(chosen) == 1:
         return chosen[0]
 
-    def take(path: str, directory: bool) -> Inclusion:
+    def select_path(path: str, directory: bool) -> Inclusion:
         strongest = Inclusion.ALL
         for selection in chosen:
             answer = selection(path, directory)
@@ -71,16 +71,16 @@ def combine_selections(*selections: Selection) -> Selection:
                 strongest = answer
         return strongest
 
-    return take
+    return select_path
 
 
-def leave_out(paths: Iterable[str]) -> Selection:
+def make_excluding_selection(paths: Iterable[str]) -> Selection:
     """The selection that leaves out exactly these paths and everything below them."""
     gone = frozenset(path.strip("/") for path in paths)
     return lambda path, _directory: Inclusion.NOTHING if path in gone else Inclusion.ALL
 
 
-def keep_empty(paths: Iterable[str]) -> Selection:
+def make_emptying_selection(paths: Iterable[str]) -> Selection:
     """The selection that keeps exactly these directories, but nothing in them."""
     emptied = frozenset(path.strip("/") for path in paths)
     return lambda path, directory: Inclusion.EMPTIED if directory and path in emptied else Inclusion.ALL

@@ -11,7 +11,7 @@ from ltsp.tree.name import sort_names
 from ltsp.tree.node import Directory, File, Node, Symlink
 from ltsp.tree.selection import Inclusion, ObservedSelection, Selection
 
-_MOST_LINKS = 40
+_MAX_LINKS = 40
 """Symbolic links that Linux follows in one path. path_resolution(7)"""
 
 
@@ -42,18 +42,18 @@ class Tree:
             node = node.entries[name]
         return node
 
-    def resolve(self, path: str, *, beyond: bool = False) -> str | None:
+    def resolve(self, path: str, *, is_outline: bool = False) -> str | None:
         """The path after following all symbolic links inside the tree; None if it does not exist.
 
         `..` of the root is the root, and an absolute target begins at the root of the tree, as in a chroot. With
-        `beyond`, everything after a missing name is kept as written: for a tree that is only a part of a system.
+        `is_outline`, everything after a missing name is kept as written: for a tree that is only a part of a system.
         """
-        rest = path.split("/")[::-1]
+        pending = path.split("/")[::-1]
         names: list[str] = []
         nodes: list[Node] = [self.root]
         links = 0
-        while rest:
-            name = rest.pop()
+        while pending:
+            name = pending.pop()
             directory = nodes[-1]
             if not isinstance(directory, Directory):
                 return None
@@ -66,13 +66,13 @@ class Tree:
                 continue
             node = directory.entries.get(name)
             if node is None:
-                ahead = [name, *(each for each in reversed(rest) if each not in ("", "."))]
-                return "/".join([*names, *ahead]) if beyond and ".." not in ahead else None
+                missing = [name, *(each for each in reversed(pending) if each not in ("", "."))]
+                return "/".join([*names, *missing]) if is_outline and ".." not in missing else None
             if isinstance(node, Symlink):
                 links += 1
-                if links > _MOST_LINKS:
+                if links > _MAX_LINKS:
                     return None
-                rest.extend(node.target.split("/")[::-1])
+                pending.extend(node.target.split("/")[::-1])
                 if node.target.startswith("/"):
                     del names[:], nodes[1:]
                 continue
@@ -94,12 +94,12 @@ class Tree:
         rewritten = {
             id(old): new for path, new in changes.items() if new is not None and isinstance(old := self.get(path), File)
         }
-        every = dict(changes)
+        all_changes = dict(changes)
         for path, node in self.walk() if rewritten else ():
             if id(node) in rewritten:
-                every.setdefault(path, rewritten[id(node)])
+                all_changes.setdefault(path, rewritten[id(node)])
         branch: dict[str, dict[str, Node | None]] = {}
-        for path, new in every.items():
+        for path, new in all_changes.items():
             parent, _, name = path.rpartition("/")
             branch.setdefault(parent, {})[name] = new
         touched = {ancestor for path in branch for ancestor in _ancestors(path)}
@@ -123,29 +123,29 @@ class Tree:
         assert isinstance(root, Directory)
         return Tree(_rebuild(root, once))
 
-    def select(self, selection: Selection, concerns: Callable[[str], bool] = lambda _directory: True) -> Tree:
+    def select(self, selection: Selection, is_affected: Callable[[str], bool] = lambda _directory: True) -> Tree:
         """The tree that a scan with this selection would have returned.
 
         `is_affected`: whether the selection returns anything but ALL below a directory; if not, its node is reused.
         """
-        gone = selection.left_out if isinstance(selection, ObservedSelection) else _ignore
+        on_left_out = selection.on_left_out if isinstance(selection, ObservedSelection) else _ignore_node
 
-        def chosen(path: str, node: Node) -> Node | None:
+        def select_node(path: str, node: Node) -> Node | None:
             match selection(path, isinstance(node, Directory)):
                 case Inclusion.NOTHING:
-                    gone(path, node)
+                    on_left_out(path, node)
                     return None
                 case Inclusion.EMPTIED:
                     for name, child in node.entries.items() if isinstance(node, Directory) else ():
-                        gone(f"{path}/{name}", child)
+                        on_left_out(f"{path}/{name}", child)
                     return replace(node, entries={}) if isinstance(node, Directory) else node
                 case Inclusion.ALL:
                     return node
 
-        return Tree(_rebuild(self.root, chosen, concerns))
+        return Tree(_rebuild(self.root, select_node, is_affected))
 
 
-def _ignore(_path: str, _node: Node) -> None:
+def _ignore_node(_path: str, _node: Node) -> None:
     pass
 
 
@@ -183,7 +183,7 @@ def _apply_changes(
 def _rebuild(
     root: Directory,
     function: Callable[[str, Node], Node | None],
-    concerns: Callable[[str], bool] = lambda _directory: True,
+    is_affected: Callable[[str], bool] = lambda _directory: True,
 ) -> Directory:
     """The directory with the nodes below it replaced, or removed if the function returns None.
 
@@ -193,10 +193,10 @@ def _rebuild(
         ("", "", root, iter(list(root.entries.items())), {})
     ]
     while True:
-        prefix, name, directory, rest, entries = open_directories[-1]
-        for child, node in rest:
+        prefix, name, directory, pending, entries = open_directories[-1]
+        for child, node in pending:
             new = function(prefix + child, node)
-            if isinstance(new, Directory) and concerns(prefix + child):
+            if isinstance(new, Directory) and is_affected(prefix + child):
                 open_directories.append((f"{prefix}{child}/", child, new, iter(list(new.entries.items())), {}))
                 break
             if new is not None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltsp.initrd.site.passwords import Accounts, hash_passwords, salt, sha512_crypt
+from ltsp.initrd.site.passwords import Accounts, derive_salt, hash_passwords, sha512_crypt
 from ltsp.settings.resolve import Setting
 
 ACCOUNTS = Accounts(
@@ -44,13 +44,13 @@ def test_passwords_in_base64_are_hashed_without_the_line_end_that_was_typed():
     for name, hashed in hashes.items():
         used = hashed.split("$")[2]
         assert sha512_crypt(b"qwer1234", used) == hashed
-        assert used == salt(b"machine\0" + name.encode())
+        assert used == derive_salt(b"machine\0" + name.encode())
     assert len(set(hashes.values())) == 2
 
 
 def test_the_same_settings_give_the_same_hashes_and_another_server_others():
     assert given_by("alice/YWJj") == given_by("alice/YWJj")
-    assert given_by("alice/YWJj") != given_by("alice/YWJj", Accounts(ACCOUNTS.people, key=b"other"))
+    assert given_by("alice/YWJj") != given_by("alice/YWJj", Accounts(ACCOUNTS.users, key=b"other"))
 
 
 def test_an_expression_means_all_accounts_whose_whole_name_fits():
@@ -61,7 +61,7 @@ def test_an_expression_means_all_accounts_whose_whole_name_fits():
 
 
 def test_accounts_of_the_system_have_to_be_named():
-    assert set(given_by(".*/YWJj")) == ACCOUNTS.people
+    assert set(given_by(".*/YWJj")) == ACCOUNTS.users
     assert set(given_by("root/YWJj daemon/YWJj")) == {"root", "daemon"}
 
 

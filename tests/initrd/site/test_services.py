@@ -11,15 +11,15 @@ from corpus.dict_tree import make_tree
 from ltsp.initrd.site import services
 from ltsp.initrd.site.services import (
     ServicePolicy,
-    default_units,
     find_service,
     has_unit,
+    list_units_by_policy,
     units_to_disable,
     units_to_keep,
 )
 
 LIST = Path(services.__file__).parent.with_name("lists") / "client.services"
-MASKED = set(default_units(ServicePolicy.MASKED))
+MASKED = set(list_units_by_policy(ServicePolicy.MASKED))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_popular_servers_are_masked(unit):
 )
 def test_services_for_users_run(unit):
     assert unit not in MASKED
-    assert unit not in default_units(ServicePolicy.DISABLED)
+    assert unit not in list_units_by_policy(ServicePolicy.DISABLED)
 
 
 def test_each_unit_is_on_one_row_and_each_row_has_a_reason_and_a_source():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ltsp.initrd.site import settings
-from ltsp.initrd.site.layer import LISTS, build_site_tree
+from ltsp.initrd.site.layer import LIST_NAMES, build_site_tree
 from ltsp.initrd.site.passwords import Accounts
 from ltsp.initrd.site.settings import build_common_layer, build_section_layer, server_facts
-from ltsp.settings.client_sections import client_settings
+from ltsp.settings.client_sections import read_client_settings
 from ltsp.settings.conf import parse_conf
 from ltsp.settings.conf_keys import CONF_KEYS, Reader, keys_of
 from ltsp.tree.name import decode
@@ -26,7 +26,7 @@ def text_of(node):
 
 def section(text, names=("alice", "bob")):
     """The first section's layer, with faults and warnings."""
-    settings = client_settings(parse_conf(text.encode("utf-8", "surrogateescape"), "ltsp.conf"))
+    settings = read_client_settings(parse_conf(text.encode("utf-8", "surrogateescape"), "ltsp.conf"))
     faults, warnings = [], []
     accounts = Accounts(frozenset(names), key=b"key")
     first = settings.sections[0]
@@ -35,9 +35,9 @@ def section(text, names=("alice", "bob")):
 
 
 def for_all(text, *, logs_in=False):
-    settings = client_settings(parse_conf(text.encode(), "ltsp.conf"))
+    settings = read_client_settings(parse_conf(text.encode(), "ltsp.conf"))
     faults, warnings = [], []
-    made = build_common_layer(settings.common.settings, Accounts(), faults, warnings, logs_in=logs_in)
+    made = build_common_layer(settings.common.settings, Accounts(), faults, warnings, has_autologin=logs_in)
     assert (faults, warnings) == ([], [])
     return made
 
@@ -46,7 +46,7 @@ def seen(made):
     """A layer as text, to read."""
     lines = [f"match {pattern}" for pattern in made.match]
     lines += [f"env {key}={value}" for key, value in sorted(made.env.items())]
-    lines += [f"{name} {entry}" for name in LISTS for entry in getattr(made, name)]
+    lines += [f"{name} {entry}" for name in LIST_NAMES for entry in getattr(made, name)]
     lines += [f"file {path}: {text_of(node)!r}" for path, node in sorted(made.files.items())]
     lines += [
         f"part {path} {name}: {text!r}" for path, each in sorted(made.parts.items()) for name, text in each.items()
@@ -267,7 +267,7 @@ def test_settings_of_others_do_not_affect_a_layer():
 
 
 def test_the_server_is_recorded_once():
-    settings = client_settings(parse_conf(b"SERVER=10.0.0.1\n", "ltsp.conf"))
+    settings = read_client_settings(parse_conf(b"SERVER=10.0.0.1\n", "ltsp.conf"))
     assert server_facts(settings.common.settings) == {"SERVER": "10.0.0.1"}
     assert server_facts({}) == {}
 
@@ -313,9 +313,9 @@ def test_a_server_with_only_a_name_is_resolved_by_the_client():
 def test_every_declared_key_has_a_handler():
     """PWMERGE is read when accounts are merged."""
     declared = {key for key in keys_of(Reader.INITRD) if not key.startswith("PWMERGE_")}
-    assert declared == {*settings._HANDLERS, *(f"{stem}*" for stem in settings._FAMILIES)}
+    assert declared == {*settings._HANDLERS_BY_KEY, *(f"{stem}*" for stem in settings._HANDLERS_BY_PREFIX)}
 
 
 def test_the_declared_default_of_the_journal_is_the_one_that_clients_get():
     (declared,) = (keys for keys in CONF_KEYS if "JOURNAL_SIZE" in keys.names)
-    assert declared.default == settings.JOURNAL_SIZE
+    assert declared.default == settings.DEFAULT_JOURNAL_SIZE

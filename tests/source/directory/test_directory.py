@@ -33,7 +33,7 @@ def shown(parts):
 
 def mounts_below(path):
     """Of these only: tests beside this one mount too."""
-    return [mount for mount in mounts.read_mounts() if mount.point.startswith(os.fsencode(path))]
+    return [mount for mount in mounts.read_mounts() if mount.mount_point.startswith(os.fsencode(path))]
 
 
 @pytest.fixture(params=["copied mounts", "mounts as they are"])
@@ -155,7 +155,7 @@ def test_what_a_server_or_daemon_makes_is_not_even_looked_at(tmp_path):
         "def table():\n"
         "    found = read()\n"
         "    here = sys.argv[1].encode() + b'/opt/remote'\n"
-        "    return [replace(m, kind='nfs4', source=b'server:/') if m.point == here else m for m in found]\n"
+        "    return [replace(m, kind='nfs4', source=b'server:/') if m.mount_point == here else m for m in found]\n"
         "mounts.read_mounts = table\n"
         "source = directory.DirectorySource('lab', sys.argv[1], 'chroot')\n"
         "with source.open(select_all, Faults()) as tree:\n    print(tree.get('opt/remote').metadata)\n"
@@ -214,7 +214,7 @@ def test_a_mount_that_was_replaced_a_moment_ago_is_an_error(mounted, monkeypatch
         mounts,
         "read_mounts",
         lambda: [
-            replace(mount, id=mount.id + 100_000) if mount.point.endswith(b"/boot") else mount for mount in true()
+            replace(mount, id=mount.id + 100_000) if mount.mount_point.endswith(b"/boot") else mount for mount in true()
         ],
     )
     with (
@@ -263,11 +263,11 @@ def test_output_directories_are_not_in_the_tree(tmp_path):
     root = make_system(tmp_path / "chroot", {"srv/ltsp/images/x.img": "image", "srv/tftp/file": "x", "srv/own": "x"})
     (tmp_path / "link").symlink_to(root / "srv/tftp")
     outputs = (f"{root}/srv/ltsp", f"{tmp_path}/link", f"{tmp_path}", str(root), f"{root}/srv/missing")
-    plan = source(root, leave_out=outputs).plan()
+    plan = source(root, excluded_directories=outputs).plan()
     assert shown(plan.left_out) == dict.fromkeys(
         ("srv/ltsp", "srv/missing", "srv/tftp"), "an image does not include itself"
     )
-    with source(root, leave_out=outputs).open(select_all, Faults()) as tree:
+    with source(root, excluded_directories=outputs).open(select_all, Faults()) as tree:
         assert sorted(tree.get("srv").entries) == ["own"]
 
 

@@ -131,7 +131,7 @@ def test_a_file_that_is_another_one_than_the_scan_saw_says_its_time(seen):
 )
 def test_a_removed_file_has_vanished(seen, change):
     content, path = seen(b"x", "sub/file")
-    content.place.root._directories.clear()  # a directory that is still open keeps its files
+    content.host_directory.root._directories.clear()  # a directory that is still open keeps its files
     change(path)
     with pytest.raises(FileVanished, match="sub/file"):
         content.open()
@@ -191,9 +191,9 @@ def extents(stream):
 @pytest.mark.root
 def test_a_sparse_file_on_a_mounted_squashfs_is_read_to_its_end(tmp_path):
     """Linux may say EIO where it is asked for a hole there."""
-    files, image, point = tmp_path / "files", tmp_path / "image", tmp_path / "point"
+    files, image, mount_point = tmp_path / "files", tmp_path / "image", tmp_path / "mount_point"
     files.mkdir()
-    point.mkdir()
+    mount_point.mkdir()
     data = bytes(256 << 10) + os.urandom(128 << 10) + b"the end"
     with (files / "sparse").open("wb") as file:
         file.seek(256 << 10)
@@ -201,9 +201,9 @@ def test_a_sparse_file_on_a_mounted_squashfs_is_read_to_its_end(tmp_path):
     (files / "the one after").touch()
     (files / "the one after").chmod(0o4755)
     subprocess.run(["mksquashfs", files, image, "-quiet", "-no-progress", "-always-use-fragments"], check=True)
-    subprocess.run(["mount", "-o", "loop,ro", image, point], check=True)
+    subprocess.run(["mount", "-o", "loop,ro", image, mount_point], check=True)
     try:
-        with RootDirectory.open(os.fsencode(point)) as root:
+        with RootDirectory.open(os.fsencode(mount_point)) as root:
             tree = Scan(select_all, Faults()).run(root)
             with tree.get("sparse").content.open() as stream:
                 hole = stream.hole_size()
@@ -211,7 +211,7 @@ def test_a_sparse_file_on_a_mounted_squashfs_is_read_to_its_end(tmp_path):
                 assert stream.hole_size() == 0
                 assert bytes(hole) + stream.read(len(data)) == data
     finally:
-        subprocess.run(["umount", point], check=True)
+        subprocess.run(["umount", mount_point], check=True)
 
 
 def test_holes_are_reported_and_not_read(seen, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 from ltsp.errors import LockHeld
 from ltsp.host.root import RootDirectory
-from ltsp.source.directory.package_lock import hold
+from ltsp.source.directory.package_lock import hold_package_locks
 
 HOLDER = """
 import fcntl, sys
@@ -71,7 +71,7 @@ def can_write(way, path):
 def test_each_package_manager_waits_while_the_source_is_read(tmp_path, root, way, path):
     lay(tmp_path, "var/lib/dpkg/lock-frontend", "var/lib/dpkg/lock", path)
     assert can_write(way, tmp_path / path)
-    with hold(root, 0, none_waits) as notes:
+    with hold_package_locks(root, 0, none_waits) as notes:
         assert notes == []
         assert not can_write(way, tmp_path / path)
     assert can_write(way, tmp_path / path)
@@ -82,7 +82,7 @@ def test_a_running_package_manager_is_waited_for_and_named(tmp_path, root, way, 
     lay(tmp_path, path)
     told = []
     with other_process(way, tmp_path / path) as process:
-        with pytest.raises(LockHeld) as caught, hold(root, 0.3, told.append):
+        with pytest.raises(LockHeld) as caught, hold_package_locks(root, 0.3, told.append):
             pass
         name = f"apt-get (process {process.pid}) holds /{path}"
     assert caught.value.message.startswith("the package manager is running in the source: ")
@@ -96,14 +96,14 @@ def test_the_wait_ends_when_the_package_manager_does(tmp_path, root):
     lay(tmp_path, "var/lib/dpkg/lock")
     with (
         other_process("record", tmp_path / "var/lib/dpkg/lock") as process,
-        hold(root, 30, lambda _message: process.stdin.close()),
+        hold_package_locks(root, 30, lambda _message: process.stdin.close()),
     ):
         assert process.wait() == 0
 
 
 def test_a_missing_lock_file_is_reported_and_not_created(tmp_path, root):
     lay(tmp_path, "var/lib/dpkg/status")
-    with hold(root, 0, none_waits) as notes:
+    with hold_package_locks(root, 0, none_waits) as notes:
         assert notes == [
             "cannot lock /var/lib/dpkg/lock-frontend against package managers: no such file or directory",
             "cannot lock /var/lib/dpkg/lock against package managers: no such file or directory",
@@ -112,7 +112,7 @@ def test_a_missing_lock_file_is_reported_and_not_created(tmp_path, root):
 
 
 def test_without_a_package_manager_there_is_nothing_to_tell(root):
-    with hold(root, 0, none_waits) as notes:
+    with hold_package_locks(root, 0, none_waits) as notes:
         assert notes == []
 
 
@@ -124,7 +124,7 @@ def test_an_unreadable_lock_file_is_reported(tmp_path, root):
     os.chmod(tmp_path, 0o755)
     os.seteuid(65534)
     try:
-        with hold(root, 0, none_waits) as notes:
+        with hold_package_locks(root, 0, none_waits) as notes:
             assert len(notes) == 2
             assert all(note.endswith("against package managers: permission denied") for note in notes)
     finally:
@@ -137,7 +137,7 @@ def test_a_lock_that_leads_out_of_the_source_is_not_taken(tmp_path):
     outside.touch()
     (tmp_path / "chroot/var/lib/dpkg/lock").symlink_to(outside)
     os.mkfifo(tmp_path / "chroot/var/lib/dpkg/lock-frontend")
-    with RootDirectory.open(os.fsencode(tmp_path / "chroot")) as root, hold(root, 0, none_waits) as notes:
+    with RootDirectory.open(os.fsencode(tmp_path / "chroot")) as root, hold_package_locks(root, 0, none_waits) as notes:
         assert notes == [
             "cannot lock /var/lib/dpkg/lock-frontend against package managers: not a regular file",
             "cannot lock /var/lib/dpkg/lock against package managers: no such file or directory",
@@ -147,10 +147,13 @@ def test_a_lock_that_leads_out_of_the_source_is_not_taken(tmp_path):
 
 def test_where_the_file_itself_is_the_lock_it_is_watched(tmp_path, root):
     lay(tmp_path, "var/lib/pacman/db.lck")
-    with pytest.raises(LockHeld, match=r"another process holds /var/lib/pacman/db.lck") as caught, hold(root, 0, print):
+    with (
+        pytest.raises(LockHeld, match=r"another process holds /var/lib/pacman/db.lck") as caught,
+        hold_package_locks(root, 0, print),
+    ):
         pass
     assert caught.value.hint.endswith("if none is running, remove that file")
-    with hold(root, 30, lambda _message: (tmp_path / "var/lib/pacman/db.lck").unlink()) as notes:
+    with hold_package_locks(root, 30, lambda _message: (tmp_path / "var/lib/pacman/db.lck").unlink()) as notes:
         reason = "the lock is a file that exists while pacman runs, so ltsp can only wait until it is gone"
         assert notes == [f"cannot lock /var/lib/pacman/db.lck against package managers: {reason}"]
 
@@ -162,5 +165,5 @@ def test_a_file_system_without_locks_is_reported(tmp_path, root, monkeypatch):
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "fcntl", no_locks)
-    with hold(root, 0, none_waits) as notes:
+    with hold_package_locks(root, 0, none_waits) as notes:
         assert notes == ["cannot lock /var/lib/rpm/.rpm.lock against package managers: no locks available"]

@@ -140,7 +140,7 @@ def test_file_systems_mounted_in_the_source_are_writable_or_left_out_as_planned(
 def test_output_directories_stay_out(tmp_path):
     root = make_system(tmp_path / "chroot")
     (root / "srv/ltsp/images").mkdir(parents=True)
-    source = directory(root, leave_out=(str(root / "srv/ltsp"), str(tmp_path / "elsewhere")))
+    source = directory(root, excluded_directories=(str(root / "srv/ltsp"), str(tmp_path / "elsewhere")))
     wanted = taken(source)
     assert b"srv/ltsp" not in wanted
     assert tree_snapshot.differences(wanted, taken(make_writable(source, nothing, "a test"))) == []

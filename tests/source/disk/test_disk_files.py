@@ -157,13 +157,13 @@ def test_a_device_that_is_mounted_is_refused_but_with_force(tmp_path):
 
 
 def test_writers_are_described_in_printable_text():
-    assert describe_writer(Writer(None, locked=True)) == "a process not visible from here has locked it"
+    assert describe_writer(Writer(None, holds_lock=True)) == "a process not visible from here has locked it"
     assert (
-        describe_writer(Writer(Process(7, "/usr/bin/qemu\x1b -m 1"), locked=True))
+        describe_writer(Writer(Process(7, "/usr/bin/qemu\x1b -m 1"), holds_lock=True))
         == "qemu\\x1b (process 7) has locked it"
     )
     assert (
-        describe_writer(Writer(KernelObject("loop device /dev/loop0"), locked=False))
+        describe_writer(Writer(KernelObject("loop device /dev/loop0"), holds_lock=False))
         == "loop device /dev/loop0 has it open for writing"
     )
 

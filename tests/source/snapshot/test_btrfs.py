@@ -43,7 +43,7 @@ def source(path, **options):
 
 
 def device(point):
-    return next(os.fsdecode(mount.source) for mount in mounts.read_mounts() if mount.point == os.fsencode(point))
+    return next(os.fsdecode(mount.source) for mount in mounts.read_mounts() if mount.mount_point == os.fsencode(point))
 
 
 def content(tree, path):
@@ -69,7 +69,7 @@ def test_files_are_read_as_they_were_when_it_was_opened(chroot, disk):
         plan = reading.plan()
         assert plan.snapshots == (Snapshot("", "btrfs", device(disk)),)
         assert plan.is_frozen
-        assert (plan.read_live, plan.invalid_reason) == ((), "")
+        assert (plan.live_parts, plan.invalid_reason) == ((), "")
     assert not faults
 
 
@@ -158,7 +158,7 @@ def test_a_nested_subvolume_with_a_swap_file_in_use_is_read_as_it_is(chroot, mon
     with reading.open(select_all, Faults()) as tree:
         plan = reading.plan()
         assert [each.path for each in plan.snapshots] == [""]
-        assert [(part.path, part.reason) for part in plan.read_live] == [("swap", "it contains an active swap file")]
+        assert [(part.path, part.reason) for part in plan.live_parts] == [("swap", "it contains an active swap file")]
         assert not plan.is_frozen
         assert content(tree, "swap/swapfile") == "swap"
 
@@ -178,7 +178,7 @@ def test_a_nested_subvolume_that_is_removed_meanwhile_is_not_an_empty_directory(
     reading = source(chroot, snapshots="auto")
     with reading.open(select_all, Faults()) as tree:
         assert tree.get("opt").entries == {}
-        (part,) = reading.plan().read_live
+        (part,) = reading.plan().live_parts
         assert part.reason == "its subvolume /opt/nested was just removed"
 
 
@@ -228,7 +228,7 @@ def test_output_directories_are_known_in_a_snapshot(chroot):
     other = subvolume(chroot / "srv/tftp")
     (other / "kernel").touch()
     outputs = (f"{chroot}/srv/ltsp", f"{chroot}/srv/tftp")
-    with source(chroot, leave_out=outputs).open(select_all, Faults()) as tree:
+    with source(chroot, excluded_directories=outputs).open(select_all, Faults()) as tree:
         assert tree.get("srv").entries == {}
 
 
@@ -315,7 +315,9 @@ def test_a_place_that_others_can_write_to_is_not_used(chroot, disk):
     (disk / SNAPSHOT_DIR).mkdir(mode=0o777)
     (disk / SNAPSHOT_DIR).chmod(0o777)
     with (
-        pytest.raises(SourceError, match=r"cannot snapshot .* with btrfs: \.ltsp-snapshots .* not private"),
+        pytest.raises(
+            SourceError, match=r"cannot snapshot .* with btrfs: \.ltsp-snapshots .* accessible to other users"
+        ),
         source(chroot).open(select_all, Faults()),
     ):
         pass
@@ -333,7 +335,7 @@ def test_a_swap_file_in_use_forbids_it_and_auto_reads_the_live_directory(chroot,
     reading = source(chroot, snapshots="auto")
     with reading.open(select_all, Faults()) as tree:
         assert content(tree, "etc/hostname") == "server\n"
-        (part,) = reading.plan().read_live
+        (part,) = reading.plan().live_parts
         assert (part.path, part.reason) == ("", "it contains an active swap file")
         assert not reading.plan().is_frozen
     assert os.listdir(disk) == ["@"]

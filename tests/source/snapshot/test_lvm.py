@@ -81,8 +81,8 @@ def lvm(tmp_path, monkeypatch):
     made = Lvm(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     monkeypatch.setattr(lvm_snapshot, "SYSFS", str(tmp_path / "sys"))
-    monkeypatch.setattr(lvm_snapshot, "DEVICES", str(made.devices))
-    monkeypatch.setattr(frozen, "LOCKS", str(tmp_path / "locks"))
+    monkeypatch.setattr(lvm_snapshot, "MAPPER_DIRECTORY", str(made.devices))
+    monkeypatch.setattr(frozen, "LOCK_DIRECTORY", str(tmp_path / "locks"))
     made.tell(f"{made.devices}/vg--0-root", row())
     return made
 
@@ -208,7 +208,7 @@ def test_it_is_made_mounted_read_checked_and_removed(lvm, tmp_path, monkeypatch,
             still.invalid_reason() == "the snapshot of vg-0/root overflowed: too much changed while it was being read"
         )
     assert lvm.calls("lvremove")[0] == ["--yes", f"vg-0/{name}"]
-    assert os.listdir(frozen.LOCKS) == []
+    assert os.listdir(frozen.LOCK_DIRECTORY) == []
 
 
 def test_where_it_cannot_be_mounted_it_is_removed_all_the_same(lvm, tmp_path):
@@ -234,9 +234,9 @@ def test_what_killed_runs_have_left_is_removed_and_nothing_else(lvm, tmp_path, m
     monkeypatch.setattr(lvm_snapshot, "create_mount", lambda *_: os.open(tmp_path, os.O_PATH))
     forgotten, living = "ltsp-0123456789abcdef", "ltsp-fedcba9876543210"
     lvm.tell("@ltsp", row(lv_name=forgotten), row(lv_name=living), row(lv_name="swap"), row(lv_name="ltsp-mine"))
-    os.makedirs(frozen.LOCKS)
+    os.makedirs(frozen.LOCK_DIRECTORY)
     with (
-        locks.hold_exclusive(f"{frozen.LOCKS}/{living}"),
+        locks.hold_exclusive(f"{frozen.LOCK_DIRECTORY}/{living}"),
         live(tmp_path) as one,
         lvm_snapshot.take_snapshot(one, lambda *_: Inclusion.ALL),
     ):
@@ -258,7 +258,7 @@ def test_a_full_volume_group_is_an_error_if_lvm_was_requested(lvm, tmp_path, mon
 @pytest.mark.usefixtures("lvm")
 @pytest.mark.parametrize("missing", ["lvs", "lvcreate"])
 def test_a_missing_program_is_named_with_its_package(monkeypatch, missing):
-    true = lvm_snapshot.command.find
-    monkeypatch.setattr(lvm_snapshot.command, "find", lambda name: None if name == missing else true(name))
+    true = lvm_snapshot.command.find_program
+    monkeypatch.setattr(lvm_snapshot.command, "find_program", lambda name: None if name == missing else true(name))
     with pytest.raises(LtspError, match=f"{missing} not found, which an LVM snapshot needs: install lvm2"):
         lvm_snapshot.check_programs()

@@ -15,7 +15,7 @@ from ltsp.settings.image_options import ImageOptions
 from ltsp.settings.option import declared_options
 from ltsp.source.directory import directory
 from ltsp.source.snapshot import snapshot
-from ltsp.source.snapshot.frozen import Frozen, SnapshotBase
+from ltsp.source.snapshot.frozen import FrozenMount, SnapshotBase
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import select_all
 
@@ -127,8 +127,10 @@ def test_a_missing_program_is_named_with_its_package(server):
 def test_a_mount_elsewhere_has_its_directory_in_the_file_system():
     with RootDirectory.open(b"/usr/lib") as root:
         bound = Mount.parse(b"29 1 8:1 /there /usr rw - ext4 /dev/sda1 rw")
-        assert snapshot.find_base("", bound, root).inner == b"there/" + os.path.relpath(root.path(), b"/usr")
-        assert snapshot.find_base("", Mount.parse(b"29 1 8:1 / /opt rw - ext4 /dev/sda1 rw"), root) is None
+        assert snapshot.find_snapshot_base("", bound, root).inner_path == b"there/" + os.path.relpath(
+            root.path(), b"/usr"
+        )
+        assert snapshot.find_snapshot_base("", Mount.parse(b"29 1 8:1 / /opt rw - ext4 /dev/sda1 rw"), root) is None
 
 
 def test_the_option_has_each_kind():
@@ -145,7 +147,7 @@ def test_an_error_of_a_requested_kind_is_raised_and_one_of_auto_is_reported(serv
 
     server.setattr(snapshot, "_TAKE_SNAPSHOT", {"btrfs": failing})
     with RootDirectory.open(b"/") as root, ExitStack() as opened:
-        live = snapshot.find_base("", Mount.parse(BTRFS), root)
+        live = snapshot.find_snapshot_base("", Mount.parse(BTRFS), root)
         stills, (part,) = snapshot.take_snapshots([live], "auto", lambda *_: None, opened)
         assert (list(stills), part.reason) == ([], "no space left on device")
         with pytest.raises(SourceError, match=r"cannot snapshot the source with btrfs: no space left"):
@@ -160,7 +162,7 @@ def test_root_of_a_container_reads_the_live_directory_without_a_word(server):
 
     server.setattr(snapshot, "_TAKE_SNAPSHOT", {"btrfs": forbidden})
     with RootDirectory.open(b"/") as root, ExitStack() as opened:
-        live = snapshot.find_base("", Mount.parse(BTRFS), root)
+        live = snapshot.find_snapshot_base("", Mount.parse(BTRFS), root)
         assert snapshot.take_snapshots([live], "auto", lambda *_: None, opened) == ([], [])
         with pytest.raises(SourceError, match="operation not permitted"):
             snapshot.take_snapshots([live], "btrfs", lambda *_: None, opened)
@@ -173,7 +175,7 @@ def test_a_snapshot_of_a_kind_that_has_not_met_a_real_pool_is_called_experimenta
     @contextmanager
     def taken(base, _wanted):
         with RootDirectory.open(os.fsencode(tmp_path)) as root:
-            yield [Frozen(path, taken_kind, "vg0/root", root, 0) for path in (base.path, "nested")]
+            yield [FrozenMount(path, taken_kind, "vg0/root", root, 0) for path in (base.path, "nested")]
 
     taken_kind = kind(line, "auto")
     server.setattr(snapshot, "_TAKE_SNAPSHOT", dict.fromkeys(snapshot.KINDS, taken))

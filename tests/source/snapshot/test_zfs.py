@@ -13,7 +13,7 @@ from ltsp.host.mounts import Mount
 from ltsp.host.root import RootDirectory
 from ltsp.source.snapshot import frozen
 from ltsp.source.snapshot import zfs as zfs_snapshot
-from ltsp.source.snapshot.frozen import READ_ONLY, SnapshotBase
+from ltsp.source.snapshot.frozen import READ_ONLY_MOUNT_FLAGS, SnapshotBase
 from ltsp.tree.selection import Inclusion
 
 ROOT = b"29 1 0:24 / / rw,relatime shared:1 - zfs rpool/ROOT/debian rw,xattr,posixacl"
@@ -41,7 +41,7 @@ def pool(tmp_path, monkeypatch):
     for name in ("log", "snapshots"):
         (tmp_path / name).touch()
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    monkeypatch.setattr(frozen, "LOCKS", str(tmp_path / "locks"))
+    monkeypatch.setattr(frozen, "LOCK_DIRECTORY", str(tmp_path / "locks"))
     return tmp_path
 
 
@@ -64,7 +64,7 @@ def test_it_is_made_mounted_and_destroyed(pool, monkeypatch):
     with taken(pool) as stills:
         (name,) = (pool / "snapshots").read_text().split()
         assert name.startswith("rpool/ROOT/debian@ltsp-")
-        assert mounts == [(b"zfs", name.encode(), {b"ro": None}, READ_ONLY)]
+        assert mounts == [(b"zfs", name.encode(), {b"ro": None}, READ_ONLY_MOUNT_FLAGS)]
         assert [(still.kind, still.origin) for still in stills] == [("zfs", "rpool/ROOT/debian")]
     assert (pool / "snapshots").read_text() == ""
     assert (pool / "log").read_text().splitlines().count(f"destroy {name}") == 1
@@ -83,15 +83,15 @@ def test_what_killed_runs_have_left_is_destroyed_and_nothing_else(pool, monkeypa
     forgotten, living = "rpool/ROOT/debian@ltsp-0123456789abcdef", "rpool/ROOT/debian@ltsp-fedcba9876543210"
     others = ["rpool/ROOT/debian@daily", "rpool/ROOT/debian@ltsp-mine"]
     (pool / "snapshots").write_text("\n".join([forgotten, living, *others]) + "\n")
-    os.makedirs(frozen.LOCKS)
-    with locks.hold_exclusive(f"{frozen.LOCKS}/{living.partition('@')[2]}"), taken(pool):
+    os.makedirs(frozen.LOCK_DIRECTORY)
+    with locks.hold_exclusive(f"{frozen.LOCK_DIRECTORY}/{living.partition('@')[2]}"), taken(pool):
         pass
     assert (pool / "snapshots").read_text().split() == [living, *others]
-    assert os.listdir(frozen.LOCKS) == [living.partition("@")[2]]
+    assert os.listdir(frozen.LOCK_DIRECTORY) == [living.partition("@")[2]]
 
 
 def test_a_missing_program_is_named_with_its_package(monkeypatch):
-    monkeypatch.setattr(zfs_snapshot.command, "find", lambda _name: None)
+    monkeypatch.setattr(zfs_snapshot.command, "find_program", lambda _name: None)
     assert not zfs_snapshot.is_installed()
     with pytest.raises(LtspError, match="zfs not found, which a ZFS snapshot needs: install zfsutils-linux"):
         zfs_snapshot.check_programs()

@@ -23,19 +23,19 @@ from ltsp.tree.name import decode, printable
 MAGIC: Final = b"QFI\xfb"
 _VERSION_2: Final = struct.Struct(">4xIQIIQIIQ")
 _VERSION_3: Final = struct.Struct(">72xQ16xII")
-_COMPRESSION_AT: Final = 104
-_MOST_L1: Final = 32 << 20
+_COMPRESSION_OFFSET: Final = 104
+_MAX_L1_SIZE: Final = 32 << 20
 """Bytes, as in QEMU."""
-_LONGEST_NAME: Final = 1023
-_CACHED: Final = 16 << 20
+_MAX_BACKING_NAME_SIZE: Final = 1023
+_CACHE_SIZE: Final = 16 << 20
 """Bytes of L2 tables to cache, and of decompressed clusters."""
 
-_DIRTY, _CORRUPT, _COMPRESSION, _EXTENDED = 1, 2, 8, 16
+_DIRTY, _CORRUPT, _COMPRESSION, _EXTENDED_L2 = 1, 2, 8, 16
 _FEATURES: Final = {2: "external data file"}
 """Names of feature bits, for images without a name table. (`dirty` only means that reference counts may be wrong.)"""
 _EXTENSION: Final = struct.Struct(">II")
 _BACKING_FORMAT: Final = 0xE2792ACA
-_FEATURE_NAMES: Final = 0x6803F857
+_FEATURE_NAME_TABLE: Final = 0x6803F857
 _FEATURE: Final = struct.Struct("BB46s")
 
 _COMPRESSED: Final = 1 << 62
@@ -54,20 +54,20 @@ class Qcow2Header:
     """Size of the disk in bytes."""
     l1_entries: int
     l1_offset: int
-    incompatible: int
-    zstd: bool
-    backing: str
+    incompatible_features: int
+    uses_zstd: bool
+    backing_file: str
     """Name of the backing file as stored, or empty."""
     backing_format: str
 
     @property
     def is_dirty(self) -> bool:
-        return bool(self.incompatible & _DIRTY)
+        return bool(self.incompatible_features & _DIRTY)
 
     @property
     def has_extended_l2(self) -> bool:
         """Whether clusters have subclusters that are allocated separately."""
-        return bool(self.incompatible & _EXTENDED)
+        return bool(self.incompatible_features & _EXTENDED_L2)
 
     @classmethod
     def parse(cls, file: Blocks) -> Qcow2Header:
@@ -83,23 +83,25 @@ class Qcow2Header:
         if encryption:
             kind = {1: "AES", 2: "LUKS"}.get(encryption, f"method {encryption}")
             raise SourceError(f"it is encrypted ({kind})", "make an unencrypted copy with qemu-img convert")
-        incompatible, length, compression = 0, _VERSION_2.size, 0
+        incompatible_features, length, compression = 0, _VERSION_2.size, 0
         if version == 3:
             fixed = read_exactly(file, 0, _VERSION_3.size, "the header")
-            incompatible, _order, length = _VERSION_3.unpack(fixed)
+            incompatible_features, _order, length = _VERSION_3.unpack(fixed)
             if length < _VERSION_3.size or length > 1 << bits:
                 raise FormatError(f"its header length of {length} bytes is invalid")
-            if incompatible & _COMPRESSION and length > _COMPRESSION_AT:
-                compression = read_exactly(file, _COMPRESSION_AT, 1, "the header")[0]
+            if incompatible_features & _COMPRESSION and length > _COMPRESSION_OFFSET:
+                compression = read_exactly(file, _COMPRESSION_OFFSET, 1, "the header")[0]
         extensions = _read_extensions(file, length, min(1 << bits, backing_at or 1 << bits))
-        _check_features(incompatible, compression, extensions.get(_FEATURE_NAMES, b""))
-        if backing_size > _LONGEST_NAME:
-            raise FormatError(f"the name of its backing file is too long: {backing_size} bytes (at most {_LONGEST_NAME})")
+        _check_features(incompatible_features, compression, extensions.get(_FEATURE_NAME_TABLE, b""))
+        if backing_size > _MAX_BACKING_NAME_SIZE:
+            raise FormatError(
+                f"the name of its backing file is too long: {backing_size} bytes (at most {_MAX_BACKING_NAME_SIZE})"
+            )
         backing = read_exactly(file, backing_at, backing_size, "the backing file's name") if backing_at else b""
         if b"\0" in backing:
             raise FormatError("the name of its backing file is damaged")
         header = cls(
-            version, bits, size, entries, l1_offset, incompatible, compression == 1,
+            version, bits, size, entries, l1_offset, incompatible_features, compression == 1,
             decode(backing), decode(extensions.get(_BACKING_FORMAT, b"")),
         )  # fmt: skip
         header._check()
@@ -109,8 +111,8 @@ class Qcow2Header:
         covered = self.cluster_bits * 2 - (4 if self.has_extended_l2 else 3)
         if self.has_extended_l2 and self.cluster_bits < 14:
             raise FormatError(f"its cluster size is too small for subclusters: 2^{self.cluster_bits} bytes")
-        if self.l1_entries * 8 > _MOST_L1:
-            raise FormatError(f"its L1 table is too large: {self.l1_entries} entries (at most {_MOST_L1 // 8})")
+        if self.l1_entries * 8 > _MAX_L1_SIZE:
+            raise FormatError(f"its L1 table is too large: {self.l1_entries} entries (at most {_MAX_L1_SIZE // 8})")
         if self.size >= 1 << 63 or -(-self.size >> covered) > self.l1_entries:
             raise FormatError(f"its L1 table is too small for a disk of {self.size} bytes")
 
@@ -130,9 +132,9 @@ def _read_extensions(file: Blocks, start: int, end: int) -> dict[int, bytes]:
     return found
 
 
-def _check_features(incompatible: int, compression: int, names: bytes) -> None:
+def _check_features(incompatible_features: int, compression: int, names: bytes) -> None:
     """Raises SourceError for unknown features, FormatError for a corrupt image."""
-    if incompatible & _CORRUPT:
+    if incompatible_features & _CORRUPT:
         raise FormatError("it is marked as corrupt", "repair it with qemu-img check -r all")
     if compression not in {0, 1}:
         raise SourceError(f"compression method {compression} is not supported", "convert it with qemu-img convert")
@@ -141,15 +143,17 @@ def _check_features(incompatible: int, compression: int, names: bytes) -> None:
         kind, bit, name = _FEATURE.unpack_from(names, at)
         if kind == 0:
             named.setdefault(bit, printable(decode(name.rstrip(b"\0"))))
-    unknown = incompatible & ~(_DIRTY | _COMPRESSION | _EXTENDED)
-    lacking = [named.get(bit, f"feature {bit}") for bit in range(64) if unknown >> bit & 1]
-    if lacking:
-        raise SourceError(f"it requires unsupported features: {', '.join(lacking)}", "convert it with qemu-img convert")
+    unknown = incompatible_features & ~(_DIRTY | _COMPRESSION | _EXTENDED_L2)
+    unsupported = [named.get(bit, f"feature {bit}") for bit in range(64) if unknown >> bit & 1]
+    if unsupported:
+        raise SourceError(
+            f"it requires unsupported features: {', '.join(unsupported)}", "convert it with qemu-img convert"
+        )
 
 
 def open_qcow2(file: Blocks, header: Qcow2Header, open_backing: OpenBacking) -> Blocks:
     """The disk. Raises FormatError, and what `open_backing` raises."""
-    backing = open_backing(header.backing, header.backing_format) if header.backing else None
+    backing = open_backing(header.backing_file, header.backing_format) if header.backing_file else None
     return MappedBlocks(header.size, _ClusterMap(file, header, backing).locate)
 
 
@@ -160,15 +164,15 @@ class _ClusterMap:
         self._file = file
         self._header = header
         self._backing = backing
-        self._cluster = 1 << header.cluster_bits
-        self._words = 2 if header.has_extended_l2 else 1
-        self._part = self._cluster // 32 if header.has_extended_l2 else self._cluster
+        self._cluster_size = 1 << header.cluster_bits
+        self._words_per_entry = 2 if header.has_extended_l2 else 1
+        self._part_size = self._cluster_size // 32 if header.has_extended_l2 else self._cluster_size
         """Bytes of a subcluster, or of a cluster without subclusters."""
         self._l2_bits = header.cluster_bits - (4 if header.has_extended_l2 else 3)
         needed = -(-header.size >> self._l2_bits + header.cluster_bits)
         self._l1 = unpack_integers(">Q", read_exactly(file, header.l1_offset, needed * 8, "the L1 table"))
-        self._l2 = LruCache(self._read_l2_table, _CACHED // self._cluster)
-        self._unpacked = LruCache(self._decompress_cluster, _CACHED // self._cluster // 4)
+        self._l2 = LruCache(self._read_l2_table, _CACHE_SIZE // self._cluster_size)
+        self._unpacked = LruCache(self._decompress_cluster, _CACHE_SIZE // self._cluster_size // 4)
 
     def locate(self, offset: int, size: int) -> Extent:
         return join_extents(self._locate_subcluster, offset, size)
@@ -176,49 +180,49 @@ class _ClusterMap:
     def _locate_subcluster(self, offset: int) -> Extent:
         """The rest of the cluster or subcluster at an offset."""
         bits = self._header.cluster_bits
-        within = offset & self._part - 1
-        left = self._part - within
+        within = offset & self._part_size - 1
+        left = self._part_size - within
         table = self._l1[offset >> bits + self._l2_bits] & _OFFSET
         if not table:
             covered = 1 << bits + self._l2_bits
             return self._locate_in_backing(offset, covered - (offset & covered - 1))
-        at = (offset >> bits & (1 << self._l2_bits) - 1) * self._words
+        at = (offset >> bits & (1 << self._l2_bits) - 1) * self._words_per_entry
         entries = self._l2(table)
         entry = entries[at]
-        in_cluster = offset & self._cluster - 1
+        in_cluster = offset & self._cluster_size - 1
         if entry & _COMPRESSED:
-            unpacked = LazyBlocks(self._cluster, partial(self._unpacked, entry & _COMPRESSED - 1))
-            return Extent(self._cluster - in_cluster, unpacked, in_cluster)
-        place = entry & _OFFSET
+            unpacked = LazyBlocks(self._cluster_size, partial(self._unpacked, entry & _COMPRESSED - 1))
+            return Extent(self._cluster_size - in_cluster, unpacked, in_cluster)
+        file_offset = entry & _OFFSET
         if self._header.has_extended_l2:
-            part = in_cluster // self._part
+            part = in_cluster // self._part_size
             allocated, zero = entries[at + 1] >> part & 1, entries[at + 1] >> 32 + part & 1
-            if allocated and (zero or not place):
+            if allocated and (zero or not file_offset):
                 raise FormatError(f"corrupt L2 entry at offset {offset}")
         else:
-            allocated, zero = place, self._header.version == 3 and entry & _ZERO
+            allocated, zero = file_offset, self._header.version == 3 and entry & _ZERO
         if zero:
             return Extent(left)
         if not allocated:
             return self._locate_in_backing(offset, left)
-        if place & self._cluster - 1 or place >= self._file.size:
-            raise FormatError(f"the cluster of byte {offset} is at the invalid offset {place}")
-        return Extent(left, self._file, place + in_cluster)
+        if file_offset & self._cluster_size - 1 or file_offset >= self._file.size:
+            raise FormatError(f"the cluster of byte {offset} is at the invalid offset {file_offset}")
+        return Extent(left, self._file, file_offset + in_cluster)
 
     def _locate_in_backing(self, offset: int, size: int) -> Extent:
         return Extent(size, self._backing, offset) if self._backing else Extent(size)
 
-    def _read_l2_table(self, place: int) -> array[int]:
-        if place & self._cluster - 1:
-            raise FormatError(f"an L2 table is at the invalid offset {place}")
-        return unpack_integers(">Q", read_exactly(self._file, place, self._cluster, "an L2 table"))
+    def _read_l2_table(self, file_offset: int) -> array[int]:
+        if file_offset & self._cluster_size - 1:
+            raise FormatError(f"an L2 table is at the invalid offset {file_offset}")
+        return unpack_integers(">Q", read_exactly(self._file, file_offset, self._cluster_size, "an L2 table"))
 
-    def _decompress_cluster(self, where: int) -> bytes:
-        """`where` has the offset in its low bits, and the number of sectors minus one above them."""
+    def _decompress_cluster(self, descriptor: int) -> bytes:
+        """`descriptor` has the offset in its low bits, and the number of sectors minus one above them."""
         bits = 62 - (self._header.cluster_bits - 8)
-        place = where & (1 << bits) - 1
-        stored = self._file.read_at(place, ((where >> bits) + 1) * 512 - (place & 511))
-        data = decompress_cluster("zstd" if self._header.zstd else "deflate", stored, self._cluster)
-        if len(data) != self._cluster:
-            raise FormatError(f"the compressed cluster at {place} is truncated")
+        file_offset = descriptor & (1 << bits) - 1
+        stored = self._file.read_at(file_offset, ((descriptor >> bits) + 1) * 512 - (file_offset & 511))
+        data = decompress_cluster("zstd" if self._header.uses_zstd else "deflate", stored, self._cluster_size)
+        if len(data) != self._cluster_size:
+            raise FormatError(f"the compressed cluster at {file_offset} is truncated")
         return data

@@ -15,10 +15,10 @@ from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.storage.extents import Extent, MappedBlocks
 
 MAGIC: Final = b"\x7f\x10\xda\xbe"
-MAGIC_AT: Final = 0x40
+MAGIC_OFFSET: Final = 0x40
 _HEADER: Final = struct.Struct("<64x4xII II 256x II 20x QIIII")
 _VERSION: Final = 1 << 16 | 1
-_ZERO: Final = 0xFFFFFFFE
+_ZERO_BLOCK: Final = 0xFFFFFFFE
 """Table entry of a block that reads as zeros; the next value marks a block that was never written."""
 _KINDS: Final = {3: "an undo image", 4: "a snapshot that depends on another disk"}
 
@@ -38,12 +38,12 @@ def open_vdi(file: Blocks) -> Blocks:
         raise FormatError(f"its block size is invalid: {block} bytes and {extra} extra")
     if count * block < size:
         raise FormatError(f"it has {count} blocks, too few for a disk of {size} bytes")
-    places = unpack_integers("<I", read_exactly(file, map_at, -(-size // block) * 4, "the block table"))
+    block_table = unpack_integers("<I", read_exactly(file, map_at, -(-size // block) * 4, "the block table"))
 
     def locate(offset: int, wanted: int) -> Extent:
         index, within = divmod(offset, block)
-        place, length = places[index], min(wanted, block - within)
-        if place >= _ZERO:
+        place, length = block_table[index], min(wanted, block - within)
+        if place >= _ZERO_BLOCK:
             return Extent(length)
         start = data_at + place * block
         if start >= file.size:

@@ -20,7 +20,7 @@ FOOTER_SIZE: Final = 512
 _FOOTER: Final = struct.Struct(">8sIIQ 16x 8xQ4x II")
 _HEADER: Final = struct.Struct(">8s8xQIII I")
 _FIXED, _DYNAMIC, _DIFFERENCE = 2, 3, 4
-_UNUSED: Final = 0xFFFFFFFF
+_UNUSED_BLOCK: Final = 0xFFFFFFFF
 
 
 def is_footer(data: bytes) -> bool:
@@ -61,16 +61,16 @@ def _open_dynamic(file: Blocks, header_at: int, size: int) -> Blocks:
         raise FormatError(f"its block size is invalid: {block} bytes")
     if count * block < size:
         raise FormatError(f"it has {count} blocks, too few for a disk of {size} bytes")
-    places = unpack_integers(">I", read_exactly(file, table_at, -(-size // block) * 4, "the block table"))
+    block_table = unpack_integers(">I", read_exactly(file, table_at, -(-size // block) * 4, "the block table"))
     # Each block begins with a bitmap of written sectors; without a parent, the others are zero.
     bitmap = -(-block // 512 // 8 // 512) * 512
 
     def locate(offset: int, wanted: int) -> Extent:
         index, within = divmod(offset, block)
         length = min(wanted, block - within)
-        if places[index] == _UNUSED:
+        if block_table[index] == _UNUSED_BLOCK:
             return Extent(length)
-        start = places[index] * 512 + bitmap
+        start = block_table[index] * 512 + bitmap
         if start >= file.size:
             raise FormatError(f"block {index} is beyond the end of the file")
         return Extent(length, file, start + within)

@@ -19,20 +19,20 @@ from ltsp.storage.checksum import crc32c_inverted
 from ltsp.storage.extents import Extent, MappedBlocks
 
 MAGIC: Final = b"vhdxfile"
-_HEADERS: Final = (64 << 10, 128 << 10)
+_HEADER_OFFSETS: Final = (64 << 10, 128 << 10)
 _HEADER: Final = struct.Struct("<4sIQ 32x 16sHHIQ")
-_REGIONS: Final = (192 << 10, 256 << 10)
-_REGION_TABLE: Final = 64 << 10
+_REGION_TABLE_OFFSETS: Final = (192 << 10, 256 << 10)
+_REGION_TABLE_SIZE: Final = 64 << 10
 _REGION: Final = struct.Struct("<16sQII")
 _ITEM: Final = struct.Struct("<16sIII4x")
-_MOST_REGIONS, _MOST_ITEMS = 2047, 2047
+_MAX_REGIONS, _MAX_ITEMS = 2047, 2047
 
 _BAT: Final = UUID("2DC27766-F623-4200-9D64-115E9BFD4A08")
 _METADATA: Final = UUID("8B7CA206-4790-4B9A-B8FE-575F050F886E")
 _PARAMETERS: Final = UUID("CAA16737-FA36-4D43-B3B6-33F0AA44E76B")
 _SIZE: Final = UUID("2FA54224-CD1B-4876-B211-5DBED83BF4B8")
 _SECTOR: Final = UUID("8141BF1D-A96F-4709-BA47-F233A8FAAB5F")
-_KNOWN: Final = {
+_KNOWN_ITEMS: Final = {
     _PARAMETERS,
     _SIZE,
     _SECTOR,
@@ -46,9 +46,9 @@ _FULL, _PARTIAL = 6, 7
 
 @dataclass(frozen=True, slots=True)
 class VhdxMetadata:
-    block: int
+    block_size: int
     size: int
-    sector: int
+    sector_size: int
     """Bytes, like the fields above."""
 
 
@@ -61,19 +61,19 @@ def open_vhdx(file: Blocks) -> tuple[Blocks, int]:
     if _METADATA not in regions or _BAT not in regions:
         raise FormatError("its region table is incomplete")
     metadata = _read_metadata(file, *regions[_METADATA])
-    size, block = metadata.size, metadata.block
-    ratio = (metadata.sector << 23) // block
-    count = -(-size // block)
+    size, block_size = metadata.size, metadata.block_size
+    ratio = (metadata.sector_size << 23) // block_size
+    count = -(-size // block_size)
     entries = count + (count - 1) // ratio if count else 0
     bat_at, bat_size = regions[_BAT]
     if entries * 8 > bat_size:
         raise FormatError(f"its block table is too small for a disk of {size} bytes")
-    places = unpack_integers("<Q", read_exactly(file, bat_at, entries * 8, "the block table"))
+    block_table = unpack_integers("<Q", read_exactly(file, bat_at, entries * 8, "the block table"))
 
     def locate(offset: int, wanted: int) -> Extent:
-        index, within = divmod(offset, block)
-        length = min(wanted, block - within)
-        entry = places[index + index // ratio]
+        index, within = divmod(offset, block_size)
+        length = min(wanted, block_size - within)
+        entry = block_table[index + index // ratio]
         state = entry & 7
         if state == _PARTIAL:
             raise FormatError(f"block {index} refers to a parent disk, but the image has none")
@@ -84,13 +84,13 @@ def open_vhdx(file: Blocks) -> tuple[Blocks, int]:
             raise FormatError(f"block {index} is at the invalid offset {start}")
         return Extent(length, file, start + within)
 
-    return MappedBlocks(size, locate), metadata.sector
+    return MappedBlocks(size, locate), metadata.sector_size
 
 
 def _find_log(file: Blocks) -> tuple[UUID, int, int]:
     """Identity, offset and size of the log, from the newer valid header."""
     found = []
-    for at in _HEADERS:
+    for at in _HEADER_OFFSETS:
         data = file.read_at(at, 4096)
         if len(data) == 4096 and data.startswith(b"head") and _has_valid_checksum(data):
             _magic, _sum, sequence, log, _log_version, version, size, place = _HEADER.unpack_from(data)
@@ -105,14 +105,14 @@ def _find_log(file: Blocks) -> tuple[UUID, int, int]:
 
 def _read_regions(file: Blocks) -> dict[UUID, tuple[int, int]]:
     """Offset and size of each region, from the first valid table."""
-    for at in _REGIONS:
-        data = file.read_at(at, _REGION_TABLE)
-        if len(data) == _REGION_TABLE and data.startswith(b"regi") and _has_valid_checksum(data):
+    for at in _REGION_TABLE_OFFSETS:
+        data = file.read_at(at, _REGION_TABLE_SIZE)
+        if len(data) == _REGION_TABLE_SIZE and data.startswith(b"regi") and _has_valid_checksum(data):
             break
     else:
         raise FormatError("both of its region tables are damaged")
     count = int.from_bytes(data[8:12], "little")
-    if count > _MOST_REGIONS:
+    if count > _MAX_REGIONS:
         raise FormatError(f"its region table is damaged: it claims {count} entries")
     regions: dict[UUID, tuple[int, int]] = {}
     for index in range(count):
@@ -129,7 +129,7 @@ def _read_metadata(file: Blocks, place: int, size: int) -> VhdxMetadata:
     if not table.startswith(b"metadata") or len(table) < 32:
         raise FormatError("its metadata is damaged")
     count = int.from_bytes(table[10:12], "little")
-    if count > _MOST_ITEMS or 32 + count * _ITEM.size > len(table):
+    if count > _MAX_ITEMS or 32 + count * _ITEM.size > len(table):
         raise FormatError(f"its metadata is damaged: it claims {count} entries")
     items: dict[UUID, bytes] = {}
     for index in range(count):
@@ -137,18 +137,18 @@ def _read_metadata(file: Blocks, place: int, size: int) -> VhdxMetadata:
         name = UUID(bytes_le=kind)
         if name in {_PARAMETERS, _SIZE, _SECTOR}:
             items[name] = read_exactly(file, place + at, min(length, 8), "the metadata")
-        elif flags & _REQUIRED_ITEM and name not in _KNOWN:
+        elif flags & _REQUIRED_ITEM and name not in _KNOWN_ITEMS:
             raise SourceError(f"it uses the unsupported VHDX feature {name}", "convert it with qemu-img convert")
     if {name: len(item) for name, item in items.items()} != {_PARAMETERS: 8, _SIZE: 8, _SECTOR: 4}:
         raise FormatError("its metadata is incomplete")
-    block, flags = struct.unpack("<II", items[_PARAMETERS])
-    found = VhdxMetadata(block, int.from_bytes(items[_SIZE], "little"), int.from_bytes(items[_SECTOR], "little"))
+    block_size, flags = struct.unpack("<II", items[_PARAMETERS])
+    found = VhdxMetadata(block_size, int.from_bytes(items[_SIZE], "little"), int.from_bytes(items[_SECTOR], "little"))
     if flags & _HAS_PARENT:
         raise SourceError("it is a snapshot that depends on another disk", "merge it with its parent first")
-    if block & block - 1 or not 1 << 20 <= block <= 256 << 20:
-        raise FormatError(f"its block size is invalid: {block} bytes")
-    if found.sector not in {512, 4096}:
-        raise FormatError(f"its sector size is invalid: {found.sector} bytes")
+    if block_size & block_size - 1 or not 1 << 20 <= block_size <= 256 << 20:
+        raise FormatError(f"its block size is invalid: {block_size} bytes")
+    if found.sector_size not in {512, 4096}:
+        raise FormatError(f"its sector size is invalid: {found.sector_size} bytes")
     return found
 
 

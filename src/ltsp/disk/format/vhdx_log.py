@@ -16,12 +16,12 @@ from ltsp.storage.blocks import Blocks, MemoryBlocks, read_exactly
 from ltsp.storage.checksum import crc32c_inverted
 from ltsp.storage.extents import Extent, MappedBlocks
 
-_SECTOR: Final = 4096
-_MOST_LOG: Final = 8 << 20
+_SECTOR_SIZE: Final = 4096
+_MAX_LOG_SIZE: Final = 8 << 20
 """Bytes; writers create a log of 1 MiB."""
-_MOST_SUMMED: Final = 24 << 20
+_MAX_CHECKED_SIZE: Final = 24 << 20
 """Bytes of entries to verify, which takes two seconds: forged entries could each be as long as the log."""
-_MOST_ZEROED: Final = 1 << 20
+_MAX_ZEROED_SIZE: Final = 1 << 20
 """Total bytes of the ranges to zero."""
 _ENTRY: Final = struct.Struct("<4sIIIQII16sQQ")
 _DESCRIPTOR: Final = struct.Struct("<4s4sQQQ")
@@ -32,7 +32,7 @@ class _LogEntry:
     size: int
     tail: int
     sequence: int
-    least_size: int
+    min_file_size: int
     """Size of the file in bytes when the entry was written."""
     sectors: dict[int, bytes] = field(default_factory=dict)
     """By offset in the file."""
@@ -45,20 +45,20 @@ def replay_log(file: Blocks, identity: UUID, place: int, size: int) -> Blocks:
 
     Raises FormatError.
     """
-    if size % _SECTOR or size > _MOST_LOG:
+    if size % _SECTOR_SIZE or size > _MAX_LOG_SIZE:
         raise FormatError(f"its log size of {size} bytes is invalid")
     log = read_exactly(file, place, size, "the log")
     entries = _find_active_sequence(log, identity)
     if not entries:
         return file
-    if entries[-1].least_size > file.size:
+    if entries[-1].min_file_size > file.size:
         raise FormatError("it is truncated: its log was written for a longer file")
     changed: dict[int, bytes | None] = {}
     for entry in entries:
         for start, length in entry.zeros:
-            if length > file.size or start > file.size or len(changed) + length // _SECTOR > _MOST_ZEROED:
+            if length > file.size or start > file.size or len(changed) + length // _SECTOR_SIZE > _MAX_ZEROED_SIZE:
                 raise FormatError("its log zeroes more than the size of the file")
-            changed.update(dict.fromkeys(range(start, start + length, _SECTOR)))
+            changed.update(dict.fromkeys(range(start, start + length, _SECTOR_SIZE)))
         changed.update(entry.sectors)
     return MappedBlocks(file.size, _LogOverlay(file, changed).locate)
 
@@ -69,26 +69,26 @@ class _LogOverlay:
     changed: dict[int, bytes | None]
 
     def locate(self, offset: int, size: int) -> Extent:
-        within = offset % _SECTOR
+        within = offset % _SECTOR_SIZE
         at = offset - within
-        length = min(size, _SECTOR - within)
+        length = min(size, _SECTOR_SIZE - within)
         if at in self.changed:
             data = self.changed[at]
             return Extent(length) if data is None else Extent(length, MemoryBlocks(data), within)
         while length < size and at + within + length not in self.changed:
-            length = min(size, length + _SECTOR)
+            length = min(size, length + _SECTOR_SIZE)
         return Extent(length, self.file, offset)
 
 
 def _find_active_sequence(log: bytes, identity: UUID) -> list[_LogEntry]:
     """The entries of the active sequence, from tail to head."""
     heads: dict[int, _LogEntry] = {}
-    summed = 0
-    for at in range(0, len(log), _SECTOR):
+    checked_size = 0
+    for at in range(0, len(log), _SECTOR_SIZE):
         if not log.startswith(b"loge", at):
             continue
-        summed += min(_ENTRY.unpack_from(log, at)[2], len(log))
-        if summed > _MOST_SUMMED:
+        checked_size += min(_ENTRY.unpack_from(log, at)[2], len(log))
+        if checked_size > _MAX_CHECKED_SIZE:
             raise FormatError("its log entries overlap")
         entry = _parse_entry(log, at, identity)
         if entry:
@@ -117,19 +117,19 @@ def _follow_sequence(heads: dict[int, _LogEntry], head: int, size: int) -> list[
 
 def _parse_entry(log: bytes, at: int, identity: UUID) -> _LogEntry | None:
     """The entry at an offset, which may wrap around the end of the log; None if it is invalid."""
-    _magic, total, size, tail, sequence, count, _reserved, name, least, _last = _ENTRY.unpack_from(log, at)
-    if UUID(bytes_le=name) != identity or not size or size % _SECTOR or size > len(log):
+    _magic, total, size, tail, sequence, count, _reserved, name, min_file_size, _last = _ENTRY.unpack_from(log, at)
+    if UUID(bytes_le=name) != identity or not size or size % _SECTOR_SIZE or size > len(log):
         return None
     data = log[at : at + size]
     data += log[: size - len(data)]
-    descriptors = -(-(64 + count * _DESCRIPTOR.size) // _SECTOR) * _SECTOR
-    if descriptors > size or tail % _SECTOR or crc32c_inverted(data[:4] + bytes(4) + data[8:]) != total:
+    descriptors = -(-(64 + count * _DESCRIPTOR.size) // _SECTOR_SIZE) * _SECTOR_SIZE
+    if descriptors > size or tail % _SECTOR_SIZE or crc32c_inverted(data[:4] + bytes(4) + data[8:]) != total:
         return None
-    entry = _LogEntry(size, tail, sequence, least)
+    entry = _LogEntry(size, tail, sequence, min_file_size)
     data_at = descriptors
     for index in range(count):
         kind, trailing, middle, place, number = _DESCRIPTOR.unpack_from(data, 64 + index * _DESCRIPTOR.size)
-        if number != sequence or place % _SECTOR:
+        if number != sequence or place % _SECTOR_SIZE:
             return None
         if kind == b"zero":
             entry.zeros.append((place, middle))
@@ -138,7 +138,7 @@ def _parse_entry(log: bytes, at: int, identity: UUID) -> _LogEntry | None:
             if sector is None:
                 return None
             entry.sectors[place] = middle.to_bytes(8, "little") + sector + trailing
-            data_at += _SECTOR
+            data_at += _SECTOR_SIZE
         else:
             return None
     return entry
@@ -146,9 +146,9 @@ def _parse_entry(log: bytes, at: int, identity: UUID) -> _LogEntry | None:
 
 def _parse_data_sector(data: bytes, at: int, sequence: int) -> bytes | None:
     """The content of a data sector, except its first 8 and last 4 bytes, which are in the descriptor."""
-    if at + _SECTOR > len(data) or data[at : at + 4] != b"data":
+    if at + _SECTOR_SIZE > len(data) or data[at : at + 4] != b"data":
         return None
-    high, low = data[at + 4 : at + 8], data[at + _SECTOR - 4 : at + _SECTOR]
+    high, low = data[at + 4 : at + 8], data[at + _SECTOR_SIZE - 4 : at + _SECTOR_SIZE]
     if int.from_bytes(low + high, "little") != sequence:
         return None
-    return data[at + 8 : at + _SECTOR - 4]
+    return data[at + 8 : at + _SECTOR_SIZE - 4]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from ltsp.disk.tables import SECTOR, LruCache, decompress_cluster, unpack_integers
+from ltsp.disk.tables import SECTOR_SIZE, LruCache, decompress_cluster, unpack_integers
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage.blocks import Blocks, FileBlocks, LazyBlocks, OpenSibling, read_exactly
 from ltsp.storage.extents import Extent, MappedBlocks, chain_extents, join_extents
@@ -28,14 +28,14 @@ SPARSE_MAGIC: Final = b"KDMV"
 REDO_MAGICS: Final = (b"COWD", b"\xbe\xba\xfe\xca\0\0\0\0")
 """Formats of ESXi that hold only changes to another disk."""
 _HEADER: Final = struct.Struct("<4sIIQQQQIQQQB4sH")
-_FOOTER_AT: Final = 0xFFFF_FFFF_FFFF_FFFF
+_HEADER_IN_FOOTER: Final = 0xFFFF_FFFF_FFFF_FFFF
 _ZERO_GRAINS, _COMPRESSED, _MARKERS = 4, 1 << 16, 1 << 17
 _DEFLATE: Final = 1
-_MOST_GRAIN: Final = 32768
+_MAX_GRAIN_SECTORS: Final = 32768
 """Sectors."""
-_MOST_TABLE: Final = 512
+_MAX_TABLE_ENTRIES: Final = 512
 """Entries of a grain table, as in QEMU."""
-_CACHED: Final = 4 << 20
+_CACHE_SIZE: Final = 4 << 20
 _MARKER: Final = struct.Struct("<QI")
 
 
@@ -45,12 +45,12 @@ class VmdkHeader:
 
     flags: int
     capacity: int
-    grain: int
-    descriptor_at: int
+    grain_size: int
+    descriptor_offset: int
     descriptor_size: int
-    table: int
+    table_entries: int
     """Entries of a grain table."""
-    directory_at: int
+    directory_offset: int
     compression: int
 
     @classmethod
@@ -73,23 +73,23 @@ class VmdkHeader:
             _over,
             _unclean,
             _nl,
-            way,
+            compression_method,
         ) = fields
         if version not in {1, 2, 3}:
             raise SourceError(f"VMDK version {version} is not supported")
-        if grain & grain - 1 or not 1 <= grain <= _MOST_GRAIN or not 1 <= table <= _MOST_TABLE:
+        if grain & grain - 1 or not 1 <= grain <= _MAX_GRAIN_SECTORS or not 1 <= table <= _MAX_TABLE_ENTRIES:
             raise FormatError(f"its grain size ({grain} sectors) or grain table size ({table} entries) is invalid")
-        if flags & _COMPRESSED and way != _DEFLATE:
-            raise SourceError(f"compression method {way} is not supported")
-        return cls(flags, capacity, grain, text_at, text_size, table, directory, way)
+        if flags & _COMPRESSED and compression_method != _DEFLATE:
+            raise SourceError(f"compression method {compression_method} is not supported")
+        return cls(flags, capacity, grain, text_at, text_size, table, directory, compression_method)
 
 
 def open_sparse(file: Blocks) -> Blocks:
     """A disk in one sparse file. Raises FormatError, and SourceError if it is not a whole disk."""
     header = _read_header(file)
-    if header.descriptor_at and header.descriptor_size:
-        size = min(header.descriptor_size * SECTOR, _LARGEST_DESCRIPTOR)
-        VmdkDescriptor.parse(read_exactly(file, header.descriptor_at * SECTOR, size, "the descriptor"))
+    if header.descriptor_offset and header.descriptor_size:
+        size = min(header.descriptor_size * SECTOR_SIZE, _LARGEST_DESCRIPTOR)
+        VmdkDescriptor.parse(read_exactly(file, header.descriptor_offset * SECTOR_SIZE, size, "the descriptor"))
     return _open_sparse_extent(file, header)
 
 
@@ -106,7 +106,7 @@ def open_descriptor(file: Blocks, open_sibling: OpenSibling) -> Blocks:
 
 
 def _open_extent(extent: VmdkExtent, files: dict[str, Blocks], open_sibling: OpenSibling) -> Extent:
-    size = extent.size * SECTOR
+    size = extent.size * SECTOR_SIZE
     if extent.kind == "ZERO":
         return Extent(size)
     if extent.name not in files:
@@ -115,22 +115,22 @@ def _open_extent(extent: VmdkExtent, files: dict[str, Blocks], open_sibling: Ope
             files[extent.name] = _open_sparse_extent(file, _read_header(file)) if extent.kind == "SPARSE" else file
         except LtspError as error:
             raise type(error)(f"its extent {printable(extent.name)}: {error.message}", error.hint) from error
-    blocks, start = files[extent.name], extent.start * SECTOR
+    blocks, start = files[extent.name], extent.start * SECTOR_SIZE
     if start + size > blocks.size:
         raise FormatError(f"its extent {printable(extent.name)} is truncated", "copy all files of the disk again")
     return Extent(size, blocks, start)
 
 
 def _read_header(file: Blocks) -> VmdkHeader:
-    header = VmdkHeader.parse(file.read_at(0, SECTOR))
-    if header.directory_at == _FOOTER_AT:
+    header = VmdkHeader.parse(file.read_at(0, SECTOR_SIZE))
+    if header.directory_offset == _HEADER_IN_FOOTER:
         # Stream-optimised: the real header is the footer, followed only by the end-of-stream marker.
-        header = VmdkHeader.parse(file.read_at(max(file.size - 2 * SECTOR, 0), SECTOR))
+        header = VmdkHeader.parse(file.read_at(max(file.size - 2 * SECTOR_SIZE, 0), SECTOR_SIZE))
     return header
 
 
 def _open_sparse_extent(file: Blocks, header: VmdkHeader) -> Blocks:
-    return MappedBlocks(header.capacity * SECTOR, _GrainMap(file, header).locate)
+    return MappedBlocks(header.capacity * SECTOR_SIZE, _GrainMap(file, header).locate)
 
 
 class _GrainMap:
@@ -139,12 +139,12 @@ class _GrainMap:
     def __init__(self, file: Blocks, header: VmdkHeader) -> None:
         self._file = file
         self._header = header
-        self._grain = header.grain * SECTOR
-        tables = -(-header.capacity // (header.grain * header.table))
-        place = header.directory_at * SECTOR
+        self._grain = header.grain_size * SECTOR_SIZE
+        tables = -(-header.capacity // (header.grain_size * header.table_entries))
+        place = header.directory_offset * SECTOR_SIZE
         self._directory = unpack_integers("<I", read_exactly(file, place, tables * 4, "the directory"))
-        self._table = LruCache(self._read_table, _CACHED // 4 // header.table)
-        self._unpacked = LruCache(self._decompress_grain, _CACHED // self._grain)
+        self._table = LruCache(self._read_table, _CACHE_SIZE // 4 // header.table_entries)
+        self._unpacked = LruCache(self._decompress_grain, _CACHE_SIZE // self._grain)
 
     def locate(self, offset: int, size: int) -> Extent:
         return join_extents(self._locate_grain, offset, size)
@@ -152,25 +152,27 @@ class _GrainMap:
     def _locate_grain(self, offset: int) -> Extent:
         """The rest of the grain at an offset."""
         number, within = divmod(offset, self._grain)
-        in_directory, in_table = divmod(number, self._header.table)
+        in_directory, in_table = divmod(number, self._header.table_entries)
         left = self._grain - within
         table = self._directory[in_directory]
         if not table:
-            return Extent(left + (self._header.table - in_table - 1) * self._grain)
+            return Extent(left + (self._header.table_entries - in_table - 1) * self._grain)
         place = self._table(table)[in_table]
         if place == 0 or (place == 1 and self._header.flags & _ZERO_GRAINS):
             return Extent(left)
-        if place * SECTOR >= self._file.size:
+        if place * SECTOR_SIZE >= self._file.size:
             raise FormatError(f"the grain of byte {offset} is beyond the end of the file")
         if self._header.flags & _COMPRESSED:
             return Extent(left, LazyBlocks(self._grain, partial(self._unpacked, place)), within)
-        return Extent(left, self._file, place * SECTOR + within)
+        return Extent(left, self._file, place * SECTOR_SIZE + within)
 
     def _read_table(self, sector: int) -> array[int]:
-        return unpack_integers("<I", read_exactly(self._file, sector * SECTOR, self._header.table * 4, "a grain table"))
+        return unpack_integers(
+            "<I", read_exactly(self._file, sector * SECTOR_SIZE, self._header.table_entries * 4, "a grain table")
+        )
 
     def _decompress_grain(self, sector: int) -> bytes:
-        place = sector * SECTOR
+        place = sector * SECTOR_SIZE
         if self._header.flags & _MARKERS:
             _lba, size = _MARKER.unpack(read_exactly(self._file, place, _MARKER.size, "a grain"))
             place += _MARKER.size
@@ -178,7 +180,7 @@ class _GrainMap:
             size = int.from_bytes(read_exactly(self._file, place, 4, "a grain"), "little")
             place += 4
         # Incompressible data grows a little.
-        if size > 2 * self._grain + SECTOR:
+        if size > 2 * self._grain + SECTOR_SIZE:
             raise FormatError(f"the grain at {place} has an invalid compressed size: {size} bytes")
         return decompress_cluster("zlib", read_exactly(self._file, place, size, "a grain"), self._grain)
 
@@ -186,7 +188,7 @@ class _GrainMap:
 DESCRIPTOR_MAGIC: Final = b"# Disk DescriptorFile"
 _LARGEST_DESCRIPTOR: Final = 1 << 20
 """Bytes of a descriptor in a file of its own."""
-_MOST_EXTENTS: Final = 4096
+_MAX_EXTENTS: Final = 4096
 _EXTENT: Final = re.compile(
     r"""(?:RW|RDONLY|NOACCESS)\s++(\d{1,15}+)\s++(\w++)(?:\s++"([^"]*+)"(?:\s++(\d{1,15}+))?+.*+)?+$""", re.ASCII
 )
@@ -238,6 +240,6 @@ class VmdkDescriptor:
         if settings.get("parentcid", _NO_PARENT).lower() != _NO_PARENT:
             parent = printable(settings.get("parentfilenamehint", "another disk"))
             raise SourceError(f"it is a snapshot that depends on {parent}", "merge its snapshots, or make a full clone")
-        if len(extents) > _MOST_EXTENTS:
+        if len(extents) > _MAX_EXTENTS:
             raise FormatError(f"its descriptor lists too many extents: {len(extents)}")
         return cls(settings.get("createtype", ""), tuple(extents))

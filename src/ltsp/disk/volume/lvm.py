@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ltsp.disk import probe
-from ltsp.disk.tables import SECTOR
+from ltsp.disk.tables import SECTOR_SIZE
 from ltsp.disk.volume import lvm_text
 from ltsp.disk.volume.lvm_text import Section
 from ltsp.errors import FormatError
@@ -22,17 +22,17 @@ from ltsp.storage.extents import Extent, MappedBlocks, chain_extents
 from ltsp.tree.name import decode, printable
 
 _LABEL: Final = struct.Struct("<8sQII8s")
-_PAIR: Final = struct.Struct("<QQ")
+_AREA_LOCATION: Final = struct.Struct("<QQ")
 _AREA: Final = struct.Struct("<I16sIQQ")
 _TEXT: Final = struct.Struct("<QQII")
 _AREA_MAGIC: Final = b" LVM2 x[5A%r0N*>"
-_AREA_HEADER: Final = 512
-_SUM_START: Final = 0xF597A6CF
-_MOST_TEXT: Final = 2 << 20
+_AREA_HEADER_SIZE: Final = 512
+_CRC_SEED: Final = 0xF597A6CF
+_MAX_TEXT_SIZE: Final = 2 << 20
 """Bytes of a metadata text; that of a group of a thousand volumes has 1 MiB."""
-_MOST_AREAS: Final = 2
+_MAX_AREAS: Final = 2
 """At the start and at the end of a volume."""
-_IGNORED: Final = 1
+_IGNORED_FLAG: Final = 1
 _LABEL_SECTORS: Final = 4
 
 
@@ -64,18 +64,18 @@ def read_physical_volume(blocks: Blocks) -> PhysicalVolume:
     Raises FormatError if the label is damaged.
     """
     for sector in range(_LABEL_SECTORS):
-        data = blocks.read_at(sector * SECTOR, SECTOR)
-        if len(data) < SECTOR or data[24:32] != b"LVM2 001":
+        data = blocks.read_at(sector * SECTOR_SIZE, SECTOR_SIZE)
+        if len(data) < SECTOR_SIZE or data[24:32] != b"LVM2 001":
             continue
         magic, own, total, start, _kind = _LABEL.unpack_from(data)
-        if magic == b"LABELONE" and own == sector and start <= SECTOR - 40 and _crc32(data[20:]) == total:
+        if magic == b"LABELONE" and own == sector and start <= SECTOR_SIZE - 40 and _crc32(data[20:]) == total:
             break
     else:
         raise FormatError("its LVM label is damaged")
     uuid = decode(data[start : start + 32])
     pairs = _parse_areas(data[start + 40 :])
     after_data = pairs.index((0, 0)) + 1 if (0, 0) in pairs else len(pairs)
-    areas = [pair for pair in pairs[after_data:] if pair != (0, 0)][:_MOST_AREAS]
+    areas = [pair for pair in pairs[after_data:] if pair != (0, 0)][:_MAX_AREAS]
     texts = (_read_metadata_text(blocks, place, size) for place, size in areas)
     return PhysicalVolume(blocks, uuid, tuple(text for text in texts if text is not None))
 
@@ -84,7 +84,7 @@ def _parse_areas(data: bytes) -> list[tuple[int, int]]:
     """Two lists of offset and size, each terminated by zeros."""
     found = []
     zeros = 0
-    for pair in _PAIR.iter_unpack(data[: len(data) // 16 * 16]):
+    for pair in _AREA_LOCATION.iter_unpack(data[: len(data) // 16 * 16]):
         zeros += pair == (0, 0)
         if zeros == 2:
             break
@@ -94,24 +94,29 @@ def _parse_areas(data: bytes) -> list[tuple[int, int]]:
 
 def _read_metadata_text(blocks: Blocks, place: int, size: int) -> bytes | None:
     """The text of an area; None if it is damaged, empty or not in use."""
-    header = blocks.read_at(place, _AREA_HEADER)
-    if len(header) < _AREA_HEADER:
+    header = blocks.read_at(place, _AREA_HEADER_SIZE)
+    if len(header) < _AREA_HEADER_SIZE:
         return None
     total, magic, version, own, _size = _AREA.unpack_from(header)
     if magic != _AREA_MAGIC or version != 1 or own != place or _crc32(header[4:]) != total:
         return None
     start, length, text_sum, flags = _TEXT.unpack_from(header, _AREA.size)
-    if not start or flags & _IGNORED or not length <= min(size, _MOST_TEXT) or not _AREA_HEADER <= start < size:
+    if (
+        not start
+        or flags & _IGNORED_FLAG
+        or not length <= min(size, _MAX_TEXT_SIZE)
+        or not _AREA_HEADER_SIZE <= start < size
+    ):
         return None
     # The area after the header is a ring buffer.
     first = min(length, size - start)
-    data = blocks.read_at(place + start, first) + blocks.read_at(place + _AREA_HEADER, length - first)
+    data = blocks.read_at(place + start, first) + blocks.read_at(place + _AREA_HEADER_SIZE, length - first)
     return data if len(data) == length and _crc32(data) == text_sum else None
 
 
 def _crc32(data: bytes) -> int:
     """CRC-32 with LVM's own initial value, not inverted."""
-    return zlib.crc32(data, _SUM_START ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return zlib.crc32(data, _CRC_SEED ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +138,7 @@ def assemble_groups(volumes: Sequence[PhysicalVolume]) -> VolumeGroups:
     for text in texts:
         try:
             name, group = _parse_group(lvm_text.parse(text))
-            sequence, uuid = lvm_text.number(group, "seqno"), lvm_text.text(group, "id")
+            sequence, uuid = lvm_text.get_number(group, "seqno"), lvm_text.get_text(group, "id")
         except FormatError as error:
             faults.append(error.message)
             continue
@@ -154,20 +159,20 @@ def assemble_groups(volumes: Sequence[PhysicalVolume]) -> VolumeGroups:
                 f"the physical volume {printable(each)}, in the volume group {printable(name)}"
                 for each in pvs.missing.values()
             )
-            found += _visible_volumes(name, group, pvs)
+            found += _make_visible_volumes(name, group, pvs)
         except FormatError as error:
             faults.append(error.message)
     return VolumeGroups(tuple(found), tuple(faults), tuple(missing))
 
 
-def _visible_volumes(name: str, group: Section, pvs: _PhysicalVolumes) -> list[LogicalVolume]:
-    members = lvm_text.section(group, "logical_volumes")
+def _make_visible_volumes(name: str, group: Section, pvs: _PhysicalVolumes) -> list[LogicalVolume]:
+    members = lvm_text.get_section(group, "logical_volumes")
     snapshots = _find_unreadable_volumes(members)
-    identity = lvm_text.text(group, "id")
+    identity = lvm_text.get_text(group, "id")
     return [
         _make_logical_volume(name, identity, key, value, pvs, snapshots.get(key, ""))
         for key, value in members.items()
-        if isinstance(value, dict) and "VISIBLE" in lvm_text.items(value, "status")
+        if isinstance(value, dict) and "VISIBLE" in lvm_text.get_list(value, "status")
     ]
 
 
@@ -177,10 +182,10 @@ def _find_unreadable_volumes(volumes: Section) -> dict[str, str]:
     for volume in volumes.values():
         for segment in volume.values() if isinstance(volume, dict) else ():
             if isinstance(segment, dict) and segment.get("type") == "snapshot":
-                found[lvm_text.text(segment, "cow_store")] = "it is a snapshot; only its origin can be read"
+                found[lvm_text.get_text(segment, "cow_store")] = "it is a snapshot; only its origin can be read"
                 if "merging_store" in segment:
-                    found[lvm_text.text(segment, "merging_store")] = "it is a snapshot"
-                    found[lvm_text.text(segment, "origin")] = "a snapshot is being merged into it"
+                    found[lvm_text.get_text(segment, "merging_store")] = "it is a snapshot"
+                    found[lvm_text.get_text(segment, "origin")] = "a snapshot is being merged into it"
     return found
 
 
@@ -195,9 +200,9 @@ def _parse_group(text: Section) -> tuple[str, Section]:
 class _PhysicalVolumes:
     """The physical volumes of a group, by their names in the group."""
 
-    extent: int
+    extent_size: int
     """Bytes."""
-    starts: dict[str, int]
+    data_offsets: dict[str, int]
     """Bytes before the first extent."""
     blocks: dict[str, Blocks]
     missing: dict[str, str]
@@ -205,18 +210,18 @@ class _PhysicalVolumes:
 
     @classmethod
     def of(cls, group: Section, present: dict[str, Blocks]) -> _PhysicalVolumes:
-        extent = lvm_text.number(group, "extent_size") * SECTOR
+        extent = lvm_text.get_number(group, "extent_size") * SECTOR_SIZE
         if not extent:
             raise FormatError("the LVM metadata is damaged: the extent size is zero")
         pvs = cls(extent, {}, {}, {})
-        for key, value in lvm_text.section(group, "physical_volumes").items():
+        for key, value in lvm_text.get_section(group, "physical_volumes").items():
             if not isinstance(value, dict):
                 continue
-            uuid = lvm_text.text(value, "id")
-            pvs.starts[key] = lvm_text.number(value, "pe_start") * SECTOR
+            uuid = lvm_text.get_text(value, "id")
+            pvs.data_offsets[key] = lvm_text.get_number(value, "pe_start") * SECTOR_SIZE
             blocks = present.get(uuid.replace("-", ""))
             if blocks is None:
-                device = lvm_text.text(value, "device")
+                device = lvm_text.get_text(value, "device")
                 pvs.missing[key] = f"{uuid}{f', last seen as {device}' if device else ''}"
             else:
                 pvs.blocks[key] = blocks
@@ -227,14 +232,14 @@ def _make_logical_volume(
     group: str, identity: str, name: str, volume: Section, pvs: _PhysicalVolumes, fault: str
 ) -> LogicalVolume:
     """One volume; its faults do not affect the others."""
-    uuid = (identity + lvm_text.text(volume, "id")).replace("-", "")
-    nothing = MemoryBlocks(b"")
+    uuid = (identity + lvm_text.get_text(volume, "id")).replace("-", "")
+    no_data = MemoryBlocks(b"")
     if fault:
-        return LogicalVolume(group, name, uuid, nothing, fault)
+        return LogicalVolume(group, name, uuid, no_data, fault)
     try:
         return LogicalVolume(group, name, uuid, _map_segments(volume, pvs))
     except FormatError as error:
-        return LogicalVolume(group, name, uuid, nothing, error.message)
+        return LogicalVolume(group, name, uuid, no_data, error.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,13 +248,13 @@ class _Stripes:
 
     size: int
     """Bytes of a stripe."""
-    starts: tuple[tuple[Blocks, int], ...]
+    data_offsets: tuple[tuple[Blocks, int], ...]
     """Where the segment starts on each physical volume, in bytes."""
 
     def locate(self, offset: int, size: int) -> Extent:
         number, within = divmod(offset, self.size)
-        row, column = divmod(number, len(self.starts))
-        blocks, start = self.starts[column]
+        row, column = divmod(number, len(self.data_offsets))
+        blocks, start = self.data_offsets[column]
         return Extent(min(size, self.size - within), blocks, start + row * self.size + within)
 
 
@@ -268,23 +273,23 @@ def _map_segments(volume: Section, pvs: _PhysicalVolumes) -> Blocks:
 
 def _parse_segment(segment: Section, pvs: _PhysicalVolumes) -> tuple[int, Extent]:
     """Its offset in the logical volume in bytes, and where it is."""
-    kind = lvm_text.text(segment, "type")
+    kind = lvm_text.get_text(segment, "type")
     if kind.partition("+")[0] not in {"striped", "linear"}:
         what = f"its type is {printable(kind)}; only linear and striped volumes can be read"
         raise FormatError(f"{what}: {probe.get_remedy(probe.LVM_KIND)}")
-    count = lvm_text.number(segment, "extent_count")
-    stripes = lvm_text.items(segment, "stripes")
+    count = lvm_text.get_number(segment, "extent_count")
+    stripes = lvm_text.get_list(segment, "stripes")
     width = len(stripes) // 2
-    if not width or len(stripes) % 2 or width != lvm_text.number(segment, "stripe_count", 1) or count % width:
+    if not width or len(stripes) % 2 or width != lvm_text.get_number(segment, "stripe_count", 1) or count % width:
         raise FormatError("one of its segments is damaged")
-    size = count * pvs.extent
-    stripe = lvm_text.number(segment, "stripe_size", 0) * SECTOR if width > 1 else max(size, 1)
+    size = count * pvs.extent_size
+    stripe = lvm_text.get_number(segment, "stripe_size", 0) * SECTOR_SIZE if width > 1 else max(size, 1)
     if not stripe or (width > 1 and size // width % stripe):
         raise FormatError("one of its segments is damaged")
     places = tuple(
         _locate_stripe(stripes[at], stripes[at + 1], count // width, pvs) for at in range(0, len(stripes), 2)
     )
-    start = lvm_text.number(segment, "start_extent") * pvs.extent
+    start = lvm_text.get_number(segment, "start_extent") * pvs.extent_size
     if width == 1:
         return start, Extent(size, *places[0])
     return start, Extent(size, MappedBlocks(size, _Stripes(stripe, places).locate))
@@ -297,7 +302,7 @@ def _locate_stripe(name: int | str, extent: int | str, count: int, pvs: _Physica
         raise FormatError(f"part of it is on another disk ({printable(pvs.missing[name])})")
     if name not in pvs.blocks:
         raise FormatError(f"it is on {printable(name)}, which is not in its volume group")
-    start = pvs.starts[name] + extent * pvs.extent
-    if start + count * pvs.extent > pvs.blocks[name].size:
+    start = pvs.data_offsets[name] + extent * pvs.extent_size
+    if start + count * pvs.extent_size > pvs.blocks[name].size:
         raise FormatError("it extends past the end of its physical volume")
     return pvs.blocks[name], start

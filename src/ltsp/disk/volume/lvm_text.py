@@ -20,9 +20,9 @@ Section: TypeAlias = dict[str, Value]
 _TOKEN: Final = re.compile(
     rb"""(?:[\s\0]|\#[^\n]*)*+(?:(?P<sign>[{}\[\]=,])|"(?P<text>(?:[^"\\]|\\.)*+)"|(?P<word>[\w.+/-]++))""", re.ASCII
 )
-_REST: Final = re.compile(rb"(?:[\s\0]|#[^\n]*)*+\Z")
+_CHARACTERS: Final = re.compile(rb"(?:[\s\0]|#[^\n]*)*+\Z")
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
-_DEEPEST: Final = 16
+_MAX_DEPTH: Final = 16
 
 
 def parse(data: bytes) -> Section:
@@ -38,7 +38,7 @@ def parse(data: bytes) -> Section:
     while match := _TOKEN.match(data, at):
         at = match.end()
         sign = (match["sign"] or b"").decode()
-        if sign == "{" and key and not expected and len(above) < _DEEPEST:
+        if sign == "{" and key and not expected and len(above) < _MAX_DEPTH:
             child: Section = {}
             here[key] = child
             above.append(here)
@@ -65,7 +65,7 @@ def parse(data: bytes) -> Section:
             raise FormatError("the LVM metadata is damaged: a key has no value")
         else:
             key = match["word"].decode()
-    if above or key or values is not None or not _REST.match(data, at):
+    if above or key or values is not None or not _CHARACTERS.match(data, at):
         raise FormatError("the LVM metadata is damaged: unexpected end")
     return root
 
@@ -81,28 +81,28 @@ def _parse_value(match: re.Match[bytes]) -> int | str:
         return word.decode()
 
 
-def section(of: Section, key: str) -> Section:
+def get_section(of: Section, key: str) -> Section:
     match of.get(key, {}):
         case dict(found):
             return found
     raise FormatError(f"the LVM metadata is damaged: {key} is not a section")
 
 
-def number(of: Section, key: str, default: int | None = None) -> int:
+def get_number(of: Section, key: str, default: int | None = None) -> int:
     match of.get(key, default):
         case int(found) if 0 <= found < 1 << 63:
             return found
     raise FormatError(f"the LVM metadata is damaged: {key} is not a number")
 
 
-def text(of: Section, key: str, default: str = "") -> str:
+def get_text(of: Section, key: str, default: str = "") -> str:
     match of.get(key, default):
         case str(found):
             return found
     raise FormatError(f"the LVM metadata is damaged: {key} is not a string")
 
 
-def items(of: Section, key: str) -> list[int | str]:
+def get_list(of: Section, key: str) -> list[int | str]:
     match of.get(key, []):
         case list(found):
             return found

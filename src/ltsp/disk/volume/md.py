@@ -12,17 +12,17 @@ from typing import Final
 from uuid import UUID
 
 from ltsp.disk import probe
-from ltsp.disk.tables import SECTOR, unpack_integers
+from ltsp.disk.tables import SECTOR_SIZE, unpack_integers
 from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import decode
 
 _MAGIC: Final = 0xA92B4EFC.to_bytes(4, "little")
-_RESERVED: Final = 64 << 10
+_RESERVED_SIZE: Final = 64 << 10
 """Bytes at the end, aligned to their size, with the superblock of 0.90 at their start."""
-_OLD: Final = struct.Struct("<IIIIIIIiIIII I III")
-_NEW: Final = struct.Struct("<4xII4x16s32sQiIQIIi 28x QQQQIxxxx16s 8x QQQII")
-_MOST_ROLES: Final = 1920
-_REBUILT, _RESHAPED = 2, 4
+_SUPERBLOCK_0: Final = struct.Struct("<IIIIIIIiIIII I III")
+_SUPERBLOCK_1: Final = struct.Struct("<4xII4x16s32sQiIQIIi 28x QQQQIxxxx16s 8x QQQII")
+_MAX_ROLES: Final = 1920
+_REBUILDING_FLAG, _RESHAPING_FLAG = 2, 4
 _SPARE: Final = 0xFFFF
 _NO_DATA: Final = {
     _SPARE: "it is a RAID spare",
@@ -35,7 +35,7 @@ _LEVELS: Final = {-1: "linear", 0: "RAID0", 1: "RAID1", 4: "RAID4", 5: "RAID5", 
 
 @dataclass(frozen=True, slots=True)
 class MdMember:
-    array: str
+    array_uuid: str
     """The UUID in the notation of mdadm."""
     name: str
     """`host:root`, or empty; not safe to print."""
@@ -53,7 +53,7 @@ class MdMember:
 
 def read_superblock(blocks: Blocks) -> MdMember | None:
     """The member described by the superblock, or None without a valid superblock."""
-    end = blocks.size // SECTOR
+    end = blocks.size // SECTOR_SIZE
     # A superblock records its own offset, so one at the end of the last partition is not taken for the disk's.
     places = (8, 0, (end - 16) & ~7)
     for version, place in zip(("1.2", "1.1", "1.0"), places, strict=True):
@@ -65,26 +65,26 @@ def read_superblock(blocks: Blocks) -> MdMember | None:
 
 
 def _read_version_1(blocks: Blocks, place: int, version: str) -> MdMember | None:
-    data = blocks.read_at(place * SECTOR, 256 + 2 * _MOST_ROLES)
+    data = blocks.read_at(place * SECTOR_SIZE, 256 + 2 * _MAX_ROLES)
     if len(data) < 256 or not data.startswith(_MAGIC):
         return None
-    major, features, identity, name, _ctime, level, _layout, size, _chunk, _disks, _bitmap, *rest = _NEW.unpack_from(
-        data
+    major, features, identity, name, _ctime, level, _layout, size, _chunk, _disks, _bitmap, *rest = (
+        _SUPERBLOCK_1.unpack_from(data)
     )
     data_at, data_size, own_place, _recovered, number, _device, _utime, events, _resync, _sum, roles = rest
-    if major != 1 or own_place != place or roles > _MOST_ROLES or not _has_valid_checksum(data, 256 + 2 * roles):
+    if major != 1 or own_place != place or roles > _MAX_ROLES or not _has_valid_checksum(data, 256 + 2 * roles):
         return None
     role = int.from_bytes(data[256 + 2 * number : 258 + 2 * number], "little") if number < roles else _SPARE
     fault = _describe_fault(level, role)
-    if features & _REBUILT:
+    if features & _REBUILDING_FLAG:
         fault = fault or "its rebuild is unfinished: let it finish, then try again"
-    if features & _RESHAPED:
+    if features & _RESHAPING_FLAG:
         fault = fault or "its reshape is unfinished: let it finish, then try again"
     if not 0 < size <= data_size:
         fault = fault or "the data size in its RAID superblock is invalid"
     return MdMember(
         _format_uuid(identity), decode(name.partition(b"\0")[0]), version, _LEVELS.get(level, f"level {level}"),
-        data_at * SECTOR, size * SECTOR, events, fault,
+        data_at * SECTOR_SIZE, size * SECTOR_SIZE, events, fault,
     )  # fmt: skip
 
 
@@ -106,11 +106,11 @@ def _describe_fault(level: int, role: int) -> str:
 
 
 def _read_version_0(blocks: Blocks) -> MdMember | None:
-    place = blocks.size // _RESERVED * _RESERVED - _RESERVED
+    place = blocks.size // _RESERVED_SIZE * _RESERVED_SIZE - _RESERVED_SIZE
     data = blocks.read_at(place, 4096) if place >= 0 else b""
     if len(data) < 4096 or not data.startswith(_MAGIC):
         return None
-    fields = _OLD.unpack_from(data)
+    fields = _SUPERBLOCK_0.unpack_from(data)
     _magic, major, minor, _patch, _words, first, _ctime, level, size, _disks, _raid, _minor, _none, *others = fields
     if (major, minor) != (0, 90) or not _has_valid_old_checksum(data):
         return None
@@ -118,7 +118,9 @@ def _read_version_0(blocks: Blocks) -> MdMember | None:
     low, high = struct.unpack_from("<II", data, 156)
     fault = _describe_fault(level, 0)
     if level == 1 and (state & 1 or not state & 4):
-        fault = "it is marked as a failed RAID disk" if state & 1 else "it is a RAID spare, or its rebuild is unfinished"
+        fault = (
+            "it is marked as a failed RAID disk" if state & 1 else "it is a RAID spare, or its rebuild is unfinished"
+        )
     if size << 10 > place:
         return None
     identity = struct.pack(">4I", first, *others)

@@ -22,11 +22,11 @@ from ltsp.storage.extents import Extent, ExtentStream, map_extents
 from ltsp.tree.content import Stream
 
 _DATA_REMEDY = "restore the file on its own system (btrfs scrub lists all damaged files), or exclude it"
-_CHECKSUMS = OFFSET_END - 10
+_CHECKSUM_OBJECT = OFFSET_END - 10
 """The object of all items in the checksum tree. Linux BTRFS_EXTENT_CSUM_OBJECTID"""
-MAX_EXTENT = 128 << 10
+MAX_EXTENT_SIZE = 128 << 10
 """Largest size in bytes of a compressed extent, before and after compression."""
-_WINDOW = 17
+_MAX_WINDOW_LOG = 17
 """Base-2 logarithm of the largest zstd window."""
 _WORD = 4
 
@@ -64,14 +64,14 @@ class BtrfsContent:
                 raise FormatError("its extents overlap")
             following = start + extent.length
             if extent.inline is not None:
-                if start or extent.ram_bytes > MAX_EXTENT:
+                if start or extent.ram_bytes > MAX_EXTENT_SIZE:
                     raise FormatError("one of its inline extents is invalid")
-            elif not extent.address or not extent.written:
+            elif not extent.address or not extent.is_written:
                 continue
             elif extent.compression:
                 if (
-                    extent.stored > MAX_EXTENT
-                    or extent.ram_bytes > MAX_EXTENT
+                    extent.stored > MAX_EXTENT_SIZE
+                    or extent.ram_bytes > MAX_EXTENT_SIZE
                     or extent.offset + extent.length > extent.ram_bytes
                 ):
                     raise FormatError("one of its compressed extents is too large")
@@ -163,8 +163,12 @@ class ExtentDataReader:
         width = len(self.nodes.superblock.checksum(b""))
         pieces: list[bytes] = []
         following = start
-        first = self.nodes.find_floor(tree, (_CHECKSUMS, EXTENT_CSUM, start)) or (_CHECKSUMS, EXTENT_CSUM, start)
-        for (_, kind, at), sums in self.nodes.items(tree, first, (_CHECKSUMS, EXTENT_CSUM, end)):
+        first = self.nodes.find_floor(tree, (_CHECKSUM_OBJECT, EXTENT_CSUM, start)) or (
+            _CHECKSUM_OBJECT,
+            EXTENT_CSUM,
+            start,
+        )
+        for (_, kind, at), sums in self.nodes.items(tree, first, (_CHECKSUM_OBJECT, EXTENT_CSUM, end)):
             if kind != EXTENT_CSUM or at > following:
                 break
             piece = sums[(following - at) // sector * width : (end - at) // sector * width]
@@ -192,36 +196,36 @@ def decompress_extent(data: bytes, kind: int, size: int, sector: int) -> bytes:
 
     Raises FormatError if it is damaged.
     """
-    if size > MAX_EXTENT or len(data) > MAX_EXTENT:
+    if size > MAX_EXTENT_SIZE or len(data) > MAX_EXTENT_SIZE:
         raise FormatError("a compressed extent is too large")
     match kind:
         case 1:
-            found = _zlib(data, size)
+            found = _decompress_zlib(data, size)
         case 2:
-            found = _lzo(data, size, sector)
+            found = _decompress_lzo(data, size, sector)
         case 3:
-            found = _zstd(data, size)
+            found = _decompress_zstd(data, size)
         case _:
             raise FormatError(f"an extent has an unknown compression type, {kind}")
     return found + bytes(size - len(found))
 
 
-def _zlib(data: bytes, size: int) -> bytes:
+def _decompress_zlib(data: bytes, size: int) -> bytes:
     try:
         return zlib.decompressobj().decompress(data, size)
     except zlib.error as error:
         raise FormatError(f"a compressed extent is damaged: {error}") from error
 
 
-def _zstd(data: bytes, size: int) -> bytes:
-    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW}
+def _decompress_zstd(data: bytes, size: int) -> bytes:
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _MAX_WINDOW_LOG}
     try:
         return zstd.ZstdDecompressor(options=options).decompress(data, size)
     except zstd.ZstdError as error:
         raise FormatError(f"a compressed extent is damaged: {error}") from error
 
 
-def _lzo(data: bytes, size: int, sector: int) -> bytes:
+def _decompress_lzo(data: bytes, size: int, sector: int) -> bytes:
     """Decompress sectors compressed one by one; the size of a piece never crosses the end of a sector."""
     total = int.from_bytes(data[:_WORD], "little")
     if total > len(data):

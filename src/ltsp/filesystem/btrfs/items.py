@@ -16,13 +16,13 @@ OFFSET_END = 1 << 64
 _INODE = struct.Struct("<QQQQQIIIIQQ")
 _INODE_SIZE = 160
 _MTIME = struct.Struct("<q")
-_MTIME_AT = 136
+_MTIME_OFFSET = 136
 _NODATASUM = 1
 """Flag of an inode."""
-_NAMED = struct.Struct("<QBQQHHB")
+_DIR_ITEM = struct.Struct("<QBQQHHB")
 _EXTENT = struct.Struct("<QQBBHB")
 _EXTENT_PLACE = struct.Struct("<QQQQ")
-_REFERENCE = struct.Struct("<QQH")
+_ROOT_REF = struct.Struct("<QQH")
 _ROOT_SIZE = 239
 
 
@@ -38,7 +38,7 @@ class BtrfsInode:
     device: int
     mtime: int
     """Seconds since 1970."""
-    checksums: bool
+    has_checksums: bool
     """Whether its data has checksums: not with chattr +C or nodatasum."""
 
     @classmethod
@@ -46,7 +46,7 @@ class BtrfsInode:
         if len(data) < _INODE_SIZE:
             raise FormatError("its inode is truncated")
         _, _, size, stored, _, links, uid, gid, mode, device, flags = _INODE.unpack_from(data)
-        (mtime,) = _MTIME.unpack_from(data, _MTIME_AT)
+        (mtime,) = _MTIME.unpack_from(data, _MTIME_OFFSET)
         return cls(size, stored, links, uid, gid, mode, device, mtime, not flags & _NODATASUM)
 
 
@@ -64,8 +64,8 @@ def parse_dir_items(data: bytes) -> Iterator[DirItem]:
     """All entries in an item: names with the same hash share one."""
     at = 0
     while at < len(data):
-        target, kind, _, _, value_size, name_size, _ = _NAMED.unpack_from(data, at)
-        at += _NAMED.size
+        target, kind, _, _, value_size, name_size, _ = _DIR_ITEM.unpack_from(data, at)
+        at += _DIR_ITEM.size
         middle, end = at + name_size, at + name_size + value_size
         if end > len(data):
             raise FormatError("a directory item is truncated")
@@ -90,25 +90,25 @@ class FileExtent:
     offset: int = 0
     """Offset of the piece in the decompressed extent."""
     length: int = 0
-    written: bool = True
+    is_written: bool = True
 
     @classmethod
     def parse(cls, start: int, data: bytes) -> FileExtent:
-        _, unfolded, compression, encryption, other, kind = _EXTENT.unpack_from(data)
+        _, decompressed_size, compression, encryption, other, kind = _EXTENT.unpack_from(data)
         if encryption or other or kind > 2:
             raise FormatError("one of its extents has an unknown type")
         rest = data[_EXTENT.size :]
         if not kind:
-            length = unfolded if compression else len(rest)
-            return cls(start, unfolded, compression, rest, length=length)
+            length = decompressed_size if compression else len(rest)
+            return cls(start, decompressed_size, compression, rest, length=length)
         address, stored, offset, length = _EXTENT_PLACE.unpack(rest)
-        return cls(start, unfolded, compression, None, address, stored, offset, length, kind == 1)
+        return cls(start, decompressed_size, compression, None, address, stored, offset, length, kind == 1)
 
 
 def parse_root_ref(data: bytes) -> tuple[int, bytes]:
     """Directory and name of a subvolume."""
-    directory, _, size = _REFERENCE.unpack_from(data)
-    name = data[_REFERENCE.size : _REFERENCE.size + size]
+    directory, _, size = _ROOT_REF.unpack_from(data)
+    name = data[_ROOT_REF.size : _ROOT_REF.size + size]
     if len(name) < size:
         raise FormatError("the name of a subvolume is truncated")
     return directory, name

@@ -19,8 +19,8 @@ Key = tuple[int, int, int]
 _HEADER = struct.Struct("<32s16sQQ16sQQIB")
 _ITEM = struct.Struct("<QBQII")
 _POINTER = struct.Struct("<QBQQQ")
-_DEEPEST = 8
-_KEPT = 512
+_MAX_LEVELS = 8
+_CACHED_NODES = 512
 """Cached nodes: 8 MiB at the usual node size, and three times that for their keys."""
 
 
@@ -37,7 +37,7 @@ class TreeRoot:
 class BtrfsNode:
     level: int
     keys: list[Key]
-    below: list[TreeRoot]
+    children: list[TreeRoot]
     """For each key of an inner node, its child."""
     items: list[tuple[int, int]]
     """For each key of a leaf, offset and size in the data."""
@@ -51,7 +51,7 @@ class NodeReader:
     blocks: Blocks
     superblock: BtrfsSuperblock
     chunks: ChunkMap
-    _kept: OrderedDict[int, tuple[int, BtrfsNode]] = field(default_factory=OrderedDict)
+    _cache: OrderedDict[int, tuple[int, BtrfsNode]] = field(default_factory=OrderedDict)
     """Nodes by address, with their generation."""
     _lock: Lock = field(default_factory=Lock)
 
@@ -60,7 +60,7 @@ class NodeReader:
 
         Raises FormatError. Keys must ascend from item to item, so that a looping tree ends.
         """
-        if root.level >= _DEEPEST:
+        if root.level >= _MAX_LEVELS:
             raise FormatError(f"a btrfs tree is damaged: it has {root.level} levels")
         node = self._read_node(root)
         path: list[tuple[BtrfsNode, int]] = []
@@ -91,11 +91,11 @@ class NodeReader:
             above, index = path[-1]
             if above.keys[index] < last:
                 raise FormatError("a btrfs tree is damaged: its keys are out of order")
-            node = self._read_node(above.below[index])
+            node = self._read_node(above.children[index])
 
     def find_floor(self, root: TreeRoot, key: Key) -> Key | None:
         """The greatest key in a tree up to this one. Raises FormatError."""
-        if root.level >= _DEEPEST:
+        if root.level >= _MAX_LEVELS:
             raise FormatError(f"a btrfs tree is damaged: it has {root.level} levels")
         node = self._read_node(root)
         while True:
@@ -104,7 +104,7 @@ class NodeReader:
                 return None
             if not node.level:
                 return node.keys[index]
-            node = self._read_node(node.below[index])
+            node = self._read_node(node.children[index])
 
     def find_item(self, root: TreeRoot, key: Key) -> bytes | None:
         """The item with this key, or None."""
@@ -114,15 +114,15 @@ class NodeReader:
 
     def _read_node(self, wanted: TreeRoot) -> BtrfsNode:
         with self._lock:
-            known = self._kept.get(wanted.address)
+            known = self._cache.get(wanted.address)
             if known is not None:
-                self._kept.move_to_end(wanted.address)
+                self._cache.move_to_end(wanted.address)
         if known is None:
             generation, node = self._read_first_valid_copy(wanted)
             with self._lock:
-                self._kept[wanted.address] = generation, node
-                if len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
+                self._cache[wanted.address] = generation, node
+                if len(self._cache) > _CACHED_NODES:
+                    self._cache.popitem(last=False)
         else:
             generation, node = known
         if node.level != wanted.level or generation != wanted.generation:
@@ -151,19 +151,19 @@ def _parse_node(data: bytes, address: int) -> tuple[int, BtrfsNode]:
     start = _HEADER.size
     record = _POINTER if level else _ITEM
     end = start + count * record.size
-    if own != address or end > len(data) or level >= _DEEPEST or (level and not count):
+    if own != address or end > len(data) or level >= _MAX_LEVELS or (level and not count):
         raise FormatError(f"the node at address {address} is damaged")
     keys: list[Key] = []
-    below: list[TreeRoot] = []
+    children: list[TreeRoot] = []
     items: list[tuple[int, int]] = []
     if level:
-        for one, kind, offset, pointer, born in _POINTER.iter_unpack(data[start:end]):
-            keys.append((one, kind, offset))
-            below.append(TreeRoot(pointer, level - 1, born))
+        for object_id, kind, offset, pointer, child_generation in _POINTER.iter_unpack(data[start:end]):
+            keys.append((object_id, kind, offset))
+            children.append(TreeRoot(pointer, level - 1, child_generation))
     else:
-        for one, kind, offset, place, size in _ITEM.iter_unpack(data[start:end]):
-            keys.append((one, kind, offset))
+        for object_id, kind, offset, place, size in _ITEM.iter_unpack(data[start:end]):
+            keys.append((object_id, kind, offset))
             items.append((start + place, size))
             if start + place + size > len(data):
                 raise FormatError(f"the node at address {address} is damaged: an item is outside of it")
-    return generation, BtrfsNode(level, keys, below, items, data)
+    return generation, BtrfsNode(level, keys, children, items, data)

@@ -17,18 +17,18 @@ from ltsp.errors import FormatError, SourceError
 from ltsp.storage.checksum import crc32c_inverted
 from ltsp.tree.name import decode
 
-PLACE = 0x10000
+OFFSET = 0x10000
 SIZE = 4096
 MAGIC = b"_BHRfS_M"
-MAGIC_AT = 64
+MAGIC_OFFSET = 64
 REMEDY = "run btrfs check on it, or on a copy"
 CHECKSUM_SIZE = 32
 """Bytes of the checksum field at the start of the superblock and of each node."""
 
-_KNOWN = 0x10FFF
+_ACCEPTED_INCOMPAT = 0x10FFF
 """Incompatible features that are irrelevant here or supported: up to raid1c34, and simple_quota."""
-_ZONED, _EXTENTS_2, _STRIPES = 0x1000, 0x2000, 0x4000
-_NAMES = {_ZONED: "zoned", _EXTENTS_2: "extent tree v2", _STRIPES: "raid stripe tree"}
+_ZONED, _EXTENT_TREE_V2, _RAID_STRIPE_TREE = 0x1000, 0x2000, 0x4000
+_FEATURE_NAMES = {_ZONED: "zoned", _EXTENT_TREE_V2: "extent tree v2", _RAID_STRIPE_TREE: "raid stripe tree"}
 
 
 Checksum = Callable[[bytes], bytes]
@@ -39,10 +39,10 @@ _CHUNK = struct.Struct("<QQQQIIIHH")
 _STRIPE = struct.Struct("<QQ16s")
 _KEY = struct.Struct("<QBQ")
 _CHUNK_ITEM = 228
-_PROFILES = {3: "raid0", 4: "raid1", 6: "raid10", 7: "raid5", 8: "raid6", 9: "raid1c3", 10: "raid1c4"}
+_UNSUPPORTED_PROFILES = {3: "raid0", 4: "raid1", 6: "raid10", 7: "raid5", 8: "raid6", 9: "raid1c3", 10: "raid1c4"}
 """By bit of the type; single has no bit, and dup (5) has two copies on one device."""
 _DUPLICATE = 1 << 5
-_MOST = 1 << 20
+_MAX_CHUNKS = 1 << 20
 """Chunks: enough for 256 TiB."""
 
 
@@ -64,7 +64,7 @@ def _blake2b(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=32).digest()
 
 
-_CHECKSUMS: dict[int, Checksum] = {0: _crc32c, 1: _xxhash, 2: _sha256, 3: _blake2b}
+_CHECKSUM_TYPES: dict[int, Checksum] = {0: _crc32c, 1: _xxhash, 2: _sha256, 3: _blake2b}
 """Checksums by number. Linux enum btrfs_csum_type"""
 
 
@@ -84,8 +84,8 @@ class BtrfsSuperblock:
     node_size: int
     """Bytes."""
     sector_size: int
-    device: int
-    devices: int
+    device_id: int
+    device_count: int
     device_size: int
     """Bytes."""
     checksum: Checksum
@@ -93,20 +93,20 @@ class BtrfsSuperblock:
     @classmethod
     def parse(cls, raw: bytes) -> BtrfsSuperblock:
         """Raises FormatError if it is damaged, SourceError if it has unknown features."""
-        if len(raw) < SIZE or raw[MAGIC_AT : MAGIC_AT + 8] != MAGIC:
+        if len(raw) < SIZE or raw[MAGIC_OFFSET : MAGIC_OFFSET + 8] != MAGIC:
             raise FormatError("not a btrfs file system")
 
         def number(at: int, size: int = 8) -> int:
             return int.from_bytes(raw[at : at + size], "little")
 
-        checksum = _CHECKSUMS.get(number(196, 2))
+        checksum = _CHECKSUM_TYPES.get(number(196, 2))
         if checksum is None:
             raise SourceError(f"the btrfs file system has an unknown checksum type, {number(196, 2)}")
         if not raw.startswith(checksum(raw[CHECKSUM_SIZE:])):
             hint = "run btrfs rescue super-recover on a copy"
             raise FormatError("the superblock of the btrfs file system is damaged: wrong checksum", hint)
-        if unknown := number(188) & ~(_KNOWN & ~_ZONED):
-            names = ", ".join(name for bit, name in _NAMES.items() if unknown & bit) or f"0x{unknown:x}"
+        if unknown := number(188) & ~(_ACCEPTED_INCOMPAT & ~_ZONED):
+            names = ", ".join(name for bit, name in _FEATURE_NAMES.items() if unknown & bit) or f"0x{unknown:x}"
             raise SourceError(f"the btrfs file system has unknown features: {names}")
         found = cls(
             uuid=str(UUID(bytes=raw[32:48])),
@@ -121,17 +121,17 @@ class BtrfsSuperblock:
             log_root=number(96),
             node_size=number(148, 4),
             sector_size=number(144, 4),
-            device=number(201),
-            devices=number(136),
+            device_id=number(201),
+            device_count=number(136),
             device_size=number(209),
             checksum=checksum,
         )
         sizes = {1 << bit for bit in range(12, 17)}
         if found.node_size not in sizes or found.sector_size not in sizes or found.sector_size > found.node_size:
             raise FormatError("the superblock of the btrfs file system is damaged: invalid numbers", REMEDY)
-        if found.devices != 1:
+        if found.device_count != 1:
             raise SourceError(
-                f"the btrfs file system spans {found.devices} devices, but only one can be read",
+                f"the btrfs file system spans {found.device_count} devices, but only one can be read",
                 "mount all of them, and run ltsp image on the mount point",
             )
         return found
@@ -174,7 +174,7 @@ class ChunkMap:
         Raises SourceError if it needs other devices.
         """
         length, _, _, kind, _, _, _, count, _ = _parse_chunk(item)
-        for bit, name in _PROFILES.items():
+        for bit, name in _UNSUPPORTED_PROFILES.items():
             if kind >> bit & 1:
                 raise SourceError(
                     f"the btrfs profile {name} is not supported",
@@ -191,7 +191,7 @@ class ChunkMap:
         index = bisect_right(self._starts, start)
         if index and self._starts[index - 1] == start:
             return count
-        if len(self._starts) >= _MOST:
+        if len(self._starts) >= _MAX_CHUNKS:
             raise FormatError("the btrfs file system has too many chunks")
         self._starts.insert(index, start)
         self._chunks.insert(index, _Chunk(start, length, tuple(copies)))

@@ -12,7 +12,7 @@ from ltsp.filesystem.btrfs import items
 from ltsp.filesystem.btrfs.content import BtrfsContent, ExtentDataReader
 from ltsp.filesystem.btrfs.items import OFFSET_END, BtrfsInode
 from ltsp.filesystem.btrfs.nodes import NodeReader, TreeRoot
-from ltsp.filesystem.btrfs.superblock import PLACE, REMEDY, SIZE, BtrfsSuperblock, ChunkMap
+from ltsp.filesystem.btrfs.superblock import OFFSET, REMEDY, SIZE, BtrfsSuperblock, ChunkMap
 from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader, add_remedy, make_node, translate_damage
 from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import decode, encode, printable
@@ -20,19 +20,19 @@ from ltsp.tree.node import Directory, Metadata, Node
 from ltsp.tree.selection import Selection, select_all
 from ltsp.tree.tree import Tree
 
-TOP = 5
+TOP_SUBVOLUME = 5
 """The top-level subvolume."""
-_FIRST, _END = 256, (1 << 64) - 256
+_FIRST_CHARACTERS, _END_OF_OBJECTS = 256, (1 << 64) - 256
 """First and last number of other subvolumes, and of inodes."""
 _CHECKSUM_TREE = 7
 """The object with the root of the checksum tree."""
-_DEFAULT_IN = 6
+_DEFAULT_DIRECTORY = 6
 """The object in the root tree that names the default subvolume."""
-_LONGEST_TARGET = 4096
-_LARGEST_FILE = 1 << 63
-_MOST_SUBVOLUMES = 100_000
-_DEEPEST = 2048
-_MISSING = (1 << 64) - 1
+_MAX_TARGET_SIZE = 4096
+_MAX_FILE_SIZE = 1 << 63
+_MAX_SUBVOLUMES = 100_000
+_MAX_PATH_DEPTH = 2048
+_EMPTY_DIRECTORY = (1 << 64) - 1
 """Number of the empty directory shown in place of a subvolume that a snapshot does not contain."""
 
 
@@ -58,7 +58,7 @@ def open(blocks: Blocks) -> Btrfs:  # noqa: A001 - every file system module has 
     or has unknown features.
     """
     with translate_damage("the btrfs file system"):
-        superblock = BtrfsSuperblock.parse(blocks.read_at(PLACE, SIZE))
+        superblock = BtrfsSuperblock.parse(blocks.read_at(OFFSET, SIZE))
         if superblock.device_size > blocks.size:
             raise FormatError(
                 f"the btrfs file system is {superblock.device_size} bytes long, but the volume only {blocks.size}",
@@ -83,11 +83,11 @@ def open(blocks: Blocks) -> Btrfs:  # noqa: A001 - every file system module has 
 @dataclass(slots=True)
 class Btrfs:
     nodes: NodeReader
-    _trees: TreeRoot
+    _root_tree: TreeRoot
     """The root tree."""
-    _checksums: TreeRoot
+    _checksum_tree: TreeRoot
     """The checksum tree."""
-    _known: dict[int, _SubvolumeRoot | None] = field(default_factory=dict)
+    _subvolume_roots: dict[int, _SubvolumeRoot | None] = field(default_factory=dict)
     _metadata: dict[Metadata, Metadata] = field(default_factory=dict)
 
     @property
@@ -104,29 +104,31 @@ class Btrfs:
 
     def default_subvolume(self) -> int:
         """The number of the subvolume that is mounted by default."""
-        first, end = (_DEFAULT_IN, items.DIR_ITEM, 0), (_DEFAULT_IN, items.DIR_ITEM, OFFSET_END)
+        first, end = (_DEFAULT_DIRECTORY, items.DIR_ITEM, 0), (_DEFAULT_DIRECTORY, items.DIR_ITEM, OFFSET_END)
         with translate_damage("the root tree"):
-            for _, data in self.nodes.items(self._trees, first, end):
+            for _, data in self.nodes.items(self._root_tree, first, end):
                 for entry in items.parse_dir_items(data):
                     if entry.name == b"default":
                         return entry.target[0]
-        return TOP
+        return TOP_SUBVOLUME
 
     def subvolumes(self) -> list[Subvolume]:
         """All subvolumes by path, the top one first, without those that are being deleted and so have no name.
 
         Raises FormatError.
         """
-        above: dict[int, tuple[int, int, bytes]] = {}
+        backrefs: dict[int, tuple[int, int, bytes]] = {}
         with translate_damage("the root tree"):
-            for (number, kind, parent), data in self.nodes.items(self._trees, (_FIRST, 0, 0), (_END, 0, 0)):
+            for (number, kind, parent), data in self.nodes.items(
+                self._root_tree, (_FIRST_CHARACTERS, 0, 0), (_END_OF_OBJECTS, 0, 0)
+            ):
                 if kind == items.ROOT_BACKREF:
-                    above[number] = (parent, *items.parse_root_ref(data))
-                    if len(above) > _MOST_SUBVOLUMES:
-                        raise FormatError(f"the btrfs file system has more than {_MOST_SUBVOLUMES} subvolumes")
-            paths = {number: self._find_path(number, above) for number in above}
+                    backrefs[number] = (parent, *items.parse_root_ref(data))
+                    if len(backrefs) > _MAX_SUBVOLUMES:
+                        raise FormatError(f"the btrfs file system has more than {_MAX_SUBVOLUMES} subvolumes")
+            paths = {number: self._find_path(number, backrefs) for number in backrefs}
         found = [Subvolume(number, path) for number, path in paths.items() if path is not None]
-        return [Subvolume(TOP, ""), *sorted(found, key=lambda one: encode(one.path))]
+        return [Subvolume(TOP_SUBVOLUME, ""), *sorted(found, key=lambda one: encode(one.path))]
 
     def find_subvolume(self, path: str) -> int:
         """The number of the subvolume with this path from the top one, or with a `subvolid=` as for mount.
@@ -161,7 +163,7 @@ class Btrfs:
 
     def node(self, number: int) -> Node:
         tree, inode = number >> 64, number & OFFSET_END - 1
-        if inode == _MISSING:
+        if inode == _EMPTY_DIRECTORY:
             return Directory(Metadata(0o755))
         subtree = self._require_subvolume(tree)
         record: BtrfsInode | None = None
@@ -177,11 +179,11 @@ class Btrfs:
             raise FormatError(f"the extended attributes of inode {inode} are damaged")
         new = Metadata(record.mode & 0o7777, record.uid, record.gid, record.mtime, sort_attributes(found))
         metadata = self._metadata.setdefault(new, new)
-        extent_data = ExtentDataReader(self.nodes, self._checksums if record.checksums else None)
+        extent_data = ExtentDataReader(self.nodes, self._checksum_tree if record.has_checksums else None)
         content = BtrfsContent(extent_data, subtree.root, inode, record.size, min(record.size, record.stored))
         match stat.S_IFMT(record.mode):
             case stat.S_IFREG:
-                if record.size >= _LARGEST_FILE:
+                if record.size >= _MAX_FILE_SIZE:
                     raise FormatError(f"inode {inode} has an invalid size: {record.size} bytes")
                 return make_node(record.mode, metadata, content=content)
             case stat.S_IFLNK:
@@ -192,7 +194,7 @@ class Btrfs:
 
     def entries(self, number: int, limits: FilesystemLimits) -> Iterator[tuple[bytes, int]]:  # noqa: ARG002 - no item is read twice
         tree, inode = number >> 64, number & OFFSET_END - 1
-        if inode == _MISSING:
+        if inode == _EMPTY_DIRECTORY:
             return
         subtree = self._require_subvolume(tree)
         for _, data in self.nodes.items(
@@ -200,22 +202,22 @@ class Btrfs:
         ):
             for entry in items.parse_dir_items(data):
                 target, kind = entry.target
-                if kind == items.INODE_ITEM and _FIRST <= target < _END:
+                if kind == items.INODE_ITEM and _FIRST_CHARACTERS <= target < _END_OF_OBJECTS:
                     yield entry.name, _pack_number(tree, target)
                 elif kind == items.ROOT_ITEM:
-                    yield entry.name, self._nested_root(tree, inode, entry.name, target)
+                    yield entry.name, self._find_nested_root(tree, inode, entry.name, target)
                 else:
                     raise FormatError(f"entry {printable(decode(entry.name))} refers to an item of type {kind}")
 
-    def _nested_root(self, tree: int, inode: int, name: bytes, target: int) -> int:
+    def _find_nested_root(self, tree: int, inode: int, name: bytes, target: int) -> int:
         """The root directory of a nested subvolume. Linux fixup_tree_root_location
 
         A snapshot has entries for the nested subvolumes of its original but not these: an empty directory is shown.
         """
-        data = self.nodes.find_item(self._trees, (tree, items.ROOT_REF, target))
+        data = self.nodes.find_item(self._root_tree, (tree, items.ROOT_REF, target))
         subtree = self._find_subvolume(target)
         if data is None or subtree is None or items.parse_root_ref(data) != (inode, name):
-            return _pack_number(target << 64 | tree, _MISSING)
+            return _pack_number(target << 64 | tree, _EMPTY_DIRECTORY)
         return _pack_number(target, subtree.directory)
 
     def _require_subvolume(self, number: int) -> _SubvolumeRoot:
@@ -225,36 +227,36 @@ class Btrfs:
         return subtree
 
     def _find_subvolume(self, number: int) -> _SubvolumeRoot | None:
-        if number not in self._known:
-            self._known[number] = self._look_up_subvolume(number)
-        return self._known[number]
+        if number not in self._subvolume_roots:
+            self._subvolume_roots[number] = self._look_up_subvolume(number)
+        return self._subvolume_roots[number]
 
     def _look_up_subvolume(self, number: int) -> _SubvolumeRoot | None:
-        if number != TOP and not _FIRST <= number < _END:
+        if number != TOP_SUBVOLUME and not _FIRST_CHARACTERS <= number < _END_OF_OBJECTS:
             return None
         first, end = (number, items.ROOT_ITEM, 0), (number, items.ROOT_ITEM, OFFSET_END)
-        for _, data in self.nodes.items(self._trees, first, end):
+        for _, data in self.nodes.items(self._root_tree, first, end):
             address, level, generation, directory, names = items.parse_root_item(data)
             if names:
                 return _SubvolumeRoot(TreeRoot(address, level, generation), directory)
         return None
 
-    def _find_path(self, number: int, above: dict[int, tuple[int, int, bytes]]) -> str | None:
+    def _find_path(self, number: int, backrefs: dict[int, tuple[int, int, bytes]]) -> str | None:
         """The path from the top subvolume; None if it does not lead there."""
         names: list[bytes] = []
-        while number != TOP:
-            if number not in above or len(names) > _DEEPEST:
+        while number != TOP_SUBVOLUME:
+            if number not in backrefs or len(names) > _MAX_PATH_DEPTH:
                 return None
-            parent, directory, name = above[number]
+            parent, directory, name = backrefs[number]
             names.append(name)
             subtree = self._find_subvolume(parent)
             if subtree is None:
                 return None
             while directory != subtree.directory:
-                up = self._find_parent(subtree, directory)
-                if up is None or len(names) > _DEEPEST:
+                parent_entry = self._find_parent(subtree, directory)
+                if parent_entry is None or len(names) > _MAX_PATH_DEPTH:
                     return None
-                directory, name = up
+                directory, name = parent_entry
                 names.append(name)
             number = parent
         return "/".join(decode(name) for name in reversed(names))
@@ -281,7 +283,9 @@ def _pack_number(tree: int, inode: int) -> int:
 
 
 def _read_target(content: BtrfsContent) -> bytes:
-    if content.size > _LONGEST_TARGET:
-        raise FormatError(f"its target is too long for a symbolic link: {content.size} bytes (at most {_LONGEST_TARGET})")
+    if content.size > _MAX_TARGET_SIZE:
+        raise FormatError(
+            f"its target is too long for a symbolic link: {content.size} bytes (at most {_MAX_TARGET_SIZE})"
+        )
     with content.open() as stream:
         return stream.read(content.size)

@@ -21,14 +21,14 @@ from ltsp.storage.extents import DataRun, Extent, MappedBlocks, read_runs
 _MAGIC = 0xC03B3998
 _HEADER = struct.Struct(">III")
 _DESCRIPTOR, _COMMIT, _SUPERBLOCK_1, _SUPERBLOCK_2, _REVOKE = 1, 2, 3, 4, 5
-_REVOKES, _BITS_64, _ASYNC, _CSUM_2, _CSUM_3, _FAST = 1, 2, 4, 8, 16, 32
-_KNOWN = _REVOKES | _BITS_64 | _ASYNC | _CSUM_2 | _CSUM_3 | _FAST
+_REVOKES, _BITS_64, _ASYNC, _CSUM_2, _CSUM_3, _FAST_COMMIT = 1, 2, 4, 8, 16, 32
+_SUPPORTED_FEATURES = _REVOKES | _BITS_64 | _ASYNC | _CSUM_2 | _CSUM_3 | _FAST_COMMIT
 _ESCAPED, _SAME_UUID, _LAST = 1, 2, 8
-_TAIL = 4
+_TAIL_SIZE = 4
 """Bytes of the checksum at the end of a descriptor or revoke block."""
-_COMMIT_CHECKSUM = 16
-_FAST_HEAD = 9
-_FAST_DEFAULT = 256
+_COMMIT_CHECKSUM_OFFSET = 16
+_FAST_HEAD_TAG = 9
+_DEFAULT_FAST_BLOCKS = 256
 """Blocks for fast commits if the journal's superblock has no number."""
 
 
@@ -86,9 +86,9 @@ class _Journal:
     sequence: int
     """Sequence number of the first transaction."""
     features: int
-    fast: range
+    fast_blocks: range
     seed: int
-    places: dict[int, int] = field(default_factory=dict)
+    block_offsets: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def open(cls, blocks: Blocks, block_size: int, runs: Sequence[DataRun], size: int) -> _Journal | None:
@@ -103,22 +103,26 @@ class _Journal:
         if not start:
             return None
         features = int.from_bytes(raw[0x28:0x2C], "big") if kind == _SUPERBLOCK_2 else 0
-        if features & ~_KNOWN:
-            raise SourceError(f"the journal of the file system has unknown features: 0x{features & ~_KNOWN:x}", REMEDY)
+        if features & ~_SUPPORTED_FEATURES:
+            raise SourceError(
+                f"the journal of the file system has unknown features: 0x{features & ~_SUPPORTED_FEATURES:x}", REMEDY
+            )
         if features & _ASYNC and not features & (_CSUM_2 | _CSUM_3):
-            raise SourceError("the journal of the file system uses journal_async_commit, which is not supported", REMEDY)
+            raise SourceError(
+                "the journal of the file system uses journal_async_commit, which is not supported", REMEDY
+            )
         seed = 0
         if features & (_CSUM_2 | _CSUM_3):
             if crc32c(raw[:0xFC] + bytes(4) + raw[0x100:1024]) != int.from_bytes(raw[0xFC:0x100], "big"):
                 raise _damage_error("wrong checksum of its superblock")
             seed = crc32c(raw[0x30:0x40])
         end = length
-        if features & _FAST:
-            end -= int.from_bytes(raw[0x54:0x58], "big") or _FAST_DEFAULT
+        if features & _FAST_COMMIT:
+            end -= int.from_bytes(raw[0x54:0x58], "big") or _DEFAULT_FAST_BLOCKS
         if own_size != block_size or length * block_size > size or not 0 < first <= start < end:
             raise _damage_error(f"it has {length} blocks, but the log starts at {start}")
-        fast = range(end + 1, length)
-        return cls(blocks, block_size, runs, first, end, start, sequence, features, fast, seed)
+        fast_blocks = range(end + 1, length)
+        return cls(blocks, block_size, runs, first, end, start, sequence, features, fast_blocks, seed)
 
     def replay(self, block_count: int) -> dict[int, tuple[int, bool]]:
         """The replaced blocks of the file system, as in `_JournalOverlay.moved`."""
@@ -170,7 +174,7 @@ class _Journal:
         """Block, flags and checksum of each block of a transaction."""
         wide = self.features & _BITS_64
         size = 16 if self.features & _CSUM_3 else 8 + (4 if wide else 0) + (2 if self.features & _CSUM_2 else 0)
-        at, end = 12, self.block_size - (_TAIL if self._has_checksums else 0)
+        at, end = 12, self.block_size - (_TAIL_SIZE if self._has_checksums else 0)
         while at + size <= end:
             if self.features & _CSUM_3:
                 low, flags, high, checksum = struct.unpack_from(">IIII", data, at)
@@ -185,7 +189,7 @@ class _Journal:
     def _parse_revoked(self, data: bytes) -> Iterator[int]:
         used = int.from_bytes(data[12:16], "big")
         size = 8 if self.features & _BITS_64 else 4
-        if used > self.block_size - (_TAIL if self._has_checksums else 0):
+        if used > self.block_size - (_TAIL_SIZE if self._has_checksums else 0):
             raise _damage_error(f"a revoke block claims {used} bytes")
         for at in range(16, used - size + 1, size):
             yield int.from_bytes(data[at : at + size], "big")
@@ -198,10 +202,10 @@ class _Journal:
         if not self._has_checksums:
             return
         if kind == _COMMIT:
-            at = _COMMIT_CHECKSUM
+            at = _COMMIT_CHECKSUM_OFFSET
             blanked = data[:at] + bytes(4) + data[at + 4 :]
         else:
-            at = self.block_size - _TAIL
+            at = self.block_size - _TAIL_SIZE
             blanked = data[:at] + bytes(4)
         if crc32c(blanked, self.seed) != int.from_bytes(data[at : at + 4], "big"):
             raise _damage_error("wrong checksum of a block")
@@ -216,11 +220,13 @@ class _Journal:
 
     def _check_fast_commits(self, following: int) -> None:
         """Raises SourceError for fast commits, which record changes since the last transaction in another form."""
-        if self.fast:
-            data = self._read_block(self.fast.start)
+        if self.fast_blocks:
+            data = self._read_block(self.fast_blocks.start)
             tag, _, _, transaction = struct.unpack_from("<HHII", data)
-            if tag == _FAST_HEAD and transaction == following & 0xFFFFFFFF:
-                raise SourceError("the journal of the file system contains fast commits, which are not supported", REMEDY)
+            if tag == _FAST_HEAD_TAG and transaction == following & 0xFFFFFFFF:
+                raise SourceError(
+                    "the journal of the file system contains fast commits, which are not supported", REMEDY
+                )
 
     def _wrap(self, at: int) -> int:
         return at if at < self.end else at - (self.end - self.first)
@@ -230,11 +236,11 @@ class _Journal:
 
     def _locate_block(self, number: int) -> int:
         """The offset of a journal block in the volume, in bytes."""
-        if not self.places:
+        if not self.block_offsets:
             for start, place, length in self.runs:
                 for passed in range(0, length, self.block_size):
-                    self.places[(start + passed) // self.block_size] = place + passed
-        place = self.places.get(number, -1)
+                    self.block_offsets[(start + passed) // self.block_size] = place + passed
+        place = self.block_offsets.get(number, -1)
         if place < 0:
             raise _damage_error(f"its block {number} is not mapped")
         return place

@@ -19,10 +19,10 @@ _HEADER = struct.Struct("<HHHHI")
 _EXTENT = struct.Struct("<IHHI")
 _INDEX = struct.Struct("<IIHH")
 _MAGIC = 0xF30A
-_DEEPEST = 5
-_LONGEST = 32768
+_MAX_DEPTH = 5
+_MAX_EXTENT_BLOCKS = 32768
 """Blocks of an extent; a larger number marks an unwritten extent, which reads as a hole."""
-_DIRECT = 12
+_DIRECT_POINTERS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class ExtBlockMap:
     blocks: Blocks
     block_size: int
     """Bytes."""
-    first: int
-    end: int
+    first_block: int
+    end_block: int
     """First and last block of the file system that may hold data."""
 
     def read_extents(self, root: bytes, seed: int | None = None) -> list[DataRun]:
@@ -47,7 +47,7 @@ class ExtBlockMap:
             block, depth = pending.pop()
             node = self._read_node(block) if depth >= 0 else root
             magic, count, _, height, _ = _HEADER.unpack_from(node)
-            if magic != _MAGIC or height > _DEEPEST or (depth >= 0 and height != depth):
+            if magic != _MAGIC or height > _MAX_DEPTH or (depth >= 0 and height != depth):
                 raise FormatError("its extent tree is damaged")
             if _HEADER.size + 12 * count > len(node) or (not count and depth >= 0):
                 raise FormatError(f"its extent tree is damaged: a node claims {count} entries")
@@ -60,15 +60,15 @@ class ExtBlockMap:
             for logical, length, high, low in _EXTENT.iter_unpack(node[12 : 12 + 12 * count]):
                 if logical < following or not length:
                     raise FormatError("its extents are damaged: they overlap")
-                written = length <= _LONGEST
-                blocks = length if written else length - _LONGEST
+                written = length <= _MAX_EXTENT_BLOCKS
+                blocks = length if written else length - _MAX_EXTENT_BLOCKS
                 following = logical + blocks
                 total += blocks
                 place = low | high << 32
                 self._check_blocks(place, blocks)
                 if written:
                     add_run(runs, logical * self.block_size, place * self.block_size, blocks * self.block_size)
-        if total > self.end:
+        if total > self.end_block:
             raise FormatError("its extents are damaged: too many blocks")
         return runs
 
@@ -82,11 +82,11 @@ class ExtBlockMap:
         direct = array("I", words)
         if sys.byteorder == "big":
             direct.byteswap()
-        budget = _Budget(2 * self.end)
-        self._add_blocks(runs, 0, direct[:_DIRECT], wanted, budget)
-        logical = _DIRECT
+        budget = _Budget(2 * self.end_block)
+        self._add_blocks(runs, 0, direct[:_DIRECT_POINTERS], wanted, budget)
+        logical = _DIRECT_POINTERS
         per_block = self.block_size // 4
-        for depth, pointer in enumerate(direct[_DIRECT:], start=1):
+        for depth, pointer in enumerate(direct[_DIRECT_POINTERS:], start=1):
             if logical < wanted:
                 self._descend(runs, pointer, depth, logical, wanted, budget)
             logical += per_block**depth
@@ -123,14 +123,16 @@ class ExtBlockMap:
         return read_exactly(self.blocks, block * self.block_size, self.block_size, "a block map")
 
     def _check_blocks(self, block: int, count: int) -> None:
-        if block <= self.first or block + count > self.end:
-            raise FormatError(f"its block map is damaged: block {block} is outside of the file system ({self.end} blocks)")
+        if block <= self.first_block or block + count > self.end_block:
+            raise FormatError(
+                f"its block map is damaged: block {block} is outside of the file system ({self.end_block} blocks)"
+            )
 
 
 def _check_tail(node: bytes, seed: int) -> None:
     """Verify the checksum after the space for all entries. Linux ext4_extent_block_csum"""
-    (room,) = struct.unpack_from("<H", node, 4)
-    at = _HEADER.size + room * _EXTENT.size
+    (capacity,) = struct.unpack_from("<H", node, 4)
+    at = _HEADER.size + capacity * _EXTENT.size
     if not checksum.matches_ext4(node[:at], int.from_bytes(node[at : at + 4], "little"), seed):
         raise FormatError("its extent tree is damaged: wrong checksum")
 
@@ -139,9 +141,9 @@ def _check_tail(node: bytes, seed: int) -> None:
 class _Budget:
     """Blocks that a map may still name: no block occurs twice in a file."""
 
-    left: int
+    blocks_left: int
 
     def take(self, blocks: int) -> None:
-        self.left -= blocks
-        if self.left < 0:
+        self.blocks_left -= blocks
+        if self.blocks_left < 0:
             raise FormatError("its block map is damaged: too many blocks")

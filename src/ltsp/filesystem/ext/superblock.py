@@ -13,10 +13,10 @@ from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.storage.checksum import crc32c
 from ltsp.tree.name import decode
 
-PLACE = 1024
+OFFSET = 1024
 SIZE = 1024
 MAGIC = b"\x53\xef"
-MAGIC_AT = 0x38
+MAGIC_OFFSET = 0x38
 REMEDY = "run e2fsck -fy on it, or on a copy"
 
 
@@ -53,7 +53,7 @@ class ReadOnlyCompatible(IntFlag):
     METADATA_CSUM = 0x400
 
 
-_KNOWN = sum(Incompatible) & ~int(Incompatible.COMPRESSION | Incompatible.JOURNAL_DEV | Incompatible.DIRDATA)
+_SUPPORTED = sum(Incompatible) & ~int(Incompatible.COMPRESSION | Incompatible.JOURNAL_DEV | Incompatible.DIRDATA)
 _EXT4 = (
     Incompatible.EXTENTS
     | Incompatible.BITS_64
@@ -69,8 +69,8 @@ _EXT4 = (
 _EXT4_READ_ONLY = 0x8 | 0x10 | 0x20 | 0x40 | 0x100 | 0x200 | 0x400
 """huge_file, uninit_bg, dir_nlink, extra_isize, quota, bigalloc, metadata_csum: not in ext3."""
 
-_CHECKSUM_AT = 0x3FC
-_GROUP_SUM = 0x1E
+_CHECKSUM_OFFSET = 0x3FC
+_GROUP_CHECKSUM_OFFSET = 0x1E
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,62 +87,62 @@ class ExtSuperblock:
     descriptor_size: int
     first_inode: int
     """The first inode that is not reserved."""
-    compatible: int
-    incompatible: int
-    read_only: int
+    compatible_features: int
+    incompatible_features: int
+    read_only_features: int
     journal_inode: int
     backup_groups: tuple[int, int]
     seed: int | None
     """Seed of the metadata checksums; None without checksums."""
     value_seed: int
     """Seed of the checksums of attribute values in their own inodes, which exist without metadata checksums, too."""
-    identity: bytes
+    uuid_bytes: bytes
     """The stored UUID."""
     label: str
 
     @classmethod
     def parse(cls, raw: bytes) -> ExtSuperblock:
         """Raises FormatError if it is damaged, SourceError if it has unknown features."""
-        if len(raw) < SIZE or raw[MAGIC_AT : MAGIC_AT + 2] != MAGIC:
+        if len(raw) < SIZE or raw[MAGIC_OFFSET : MAGIC_OFFSET + 2] != MAGIC:
             raise FormatError("not an ext2, ext3 or ext4 file system")
 
-        def word(at: int) -> int:
+        def read_u32(at: int) -> int:
             return int.from_bytes(raw[at : at + 4], "little")
 
-        def half(at: int) -> int:
+        def read_u16(at: int) -> int:
             return int.from_bytes(raw[at : at + 2], "little")
 
-        compatible, incompatible, read_only = struct.unpack_from("<III", raw, 0x5C)
-        revised = word(0x4C) > 0
+        compatible_features, incompatible_features, read_only_features = struct.unpack_from("<III", raw, 0x5C)
+        revised = read_u32(0x4C) > 0
         if not revised:
-            compatible = incompatible = read_only = 0
-        if unknown := incompatible & ~_KNOWN:
-            raise SourceError(f"the ext4 file system has unknown features: {_feature_names(unknown)}")
-        if read_only & ReadOnlyCompatible.METADATA_CSUM and not checksum.matches_ext4(
-            raw[:_CHECKSUM_AT], word(_CHECKSUM_AT)
+            compatible_features = incompatible_features = read_only_features = 0
+        if unknown := incompatible_features & ~_SUPPORTED:
+            raise SourceError(f"the ext4 file system has unknown features: {_format_features(unknown)}")
+        if read_only_features & ReadOnlyCompatible.METADATA_CSUM and not checksum.matches_ext4(
+            raw[:_CHECKSUM_OFFSET], read_u32(_CHECKSUM_OFFSET)
         ):
             raise FormatError("the superblock of the ext4 file system is damaged: wrong checksum", REMEDY)
-        seed = word(0x270) if incompatible & Incompatible.CSUM_SEED else crc32c(raw[0x68:0x78])
-        wide = incompatible & Incompatible.BITS_64
+        seed = read_u32(0x270) if incompatible_features & Incompatible.CSUM_SEED else crc32c(raw[0x68:0x78])
+        wide = incompatible_features & Incompatible.BITS_64
         found = cls(
-            block_size=1024 << min(word(0x18), 32),
-            block_count=word(0x4) | (word(0x150) << 32 if wide else 0),
-            inode_count=word(0x0),
-            inode_size=half(0x58) if revised else 128,
-            inodes_per_group=word(0x28),
-            blocks_per_group=word(0x20),
-            first_data_block=word(0x14),
-            first_meta_group=word(0x104) if incompatible & Incompatible.META_BG else 1 << 32,
-            descriptor_size=half(0xFE) if wide else 32,
-            first_inode=word(0x54) if revised else 11,
-            compatible=compatible,
-            incompatible=incompatible,
-            read_only=read_only,
-            journal_inode=word(0xE0),
-            backup_groups=(word(0x24C), word(0x250)),
-            seed=seed if read_only & ReadOnlyCompatible.METADATA_CSUM else None,
+            block_size=1024 << min(read_u32(0x18), 32),
+            block_count=read_u32(0x4) | (read_u32(0x150) << 32 if wide else 0),
+            inode_count=read_u32(0x0),
+            inode_size=read_u16(0x58) if revised else 128,
+            inodes_per_group=read_u32(0x28),
+            blocks_per_group=read_u32(0x20),
+            first_data_block=read_u32(0x14),
+            first_meta_group=read_u32(0x104) if incompatible_features & Incompatible.META_BG else 1 << 32,
+            descriptor_size=read_u16(0xFE) if wide else 32,
+            first_inode=read_u32(0x54) if revised else 11,
+            compatible_features=compatible_features,
+            incompatible_features=incompatible_features,
+            read_only_features=read_only_features,
+            journal_inode=read_u32(0xE0),
+            backup_groups=(read_u32(0x24C), read_u32(0x250)),
+            seed=seed if read_only_features & ReadOnlyCompatible.METADATA_CSUM else None,
             value_seed=seed,
-            identity=raw[0x68:0x78],
+            uuid_bytes=raw[0x68:0x78],
             label=decode(raw[0x78:0x88].split(b"\0", 1)[0]),
         )
         found._check()
@@ -150,7 +150,7 @@ class ExtSuperblock:
 
     def _check(self) -> None:
         """The checks of the kernel before a mount. Linux ext4_fill_super"""
-        sound = (
+        is_valid = (
             self.block_size <= 65536
             and 128 <= self.inode_size <= self.block_size
             and not self.inode_size & (self.inode_size - 1)
@@ -160,28 +160,28 @@ class ExtSuperblock:
             and not self.descriptor_size & (self.descriptor_size - 1)
             and self.first_data_block < self.block_count
             and self.first_data_block <= 1
-            and 0 < self.inode_count <= self.inodes_per_group * self.groups
+            and 0 < self.inode_count <= self.inodes_per_group * self.group_count
         )
-        if not sound:
+        if not is_valid:
             raise FormatError("the superblock of the ext4 file system is damaged: invalid numbers", REMEDY)
 
     @property
     def uuid(self) -> str:
-        return str(UUID(bytes=self.identity)) if any(self.identity) else ""
+        return str(UUID(bytes=self.uuid_bytes)) if any(self.uuid_bytes) else ""
 
     @property
-    def groups(self) -> int:
+    def group_count(self) -> int:
         return -(-(self.block_count - self.first_data_block) // self.blocks_per_group)
 
     @property
     def kind(self) -> str:
         """Its type, by the rules of blkid(8)."""
-        if self.incompatible & _EXT4 or self.read_only & _EXT4_READ_ONLY:
+        if self.incompatible_features & _EXT4 or self.read_only_features & _EXT4_READ_ONLY:
             return "ext4"
-        return "ext3" if self.compatible & Compatible.HAS_JOURNAL else "ext2"
+        return "ext3" if self.compatible_features & Compatible.HAS_JOURNAL else "ext2"
 
     def has_feature(self, feature: Incompatible) -> bool:
-        return bool(self.incompatible & feature)
+        return bool(self.incompatible_features & feature)
 
     def read_inode_tables(self, blocks: Blocks, *, replayed: bool = True) -> list[int]:
         """The first block of each group's inodes.
@@ -190,7 +190,7 @@ class ExtSuperblock:
         Raises FormatError.
         """
         per_block = self.block_size // self.descriptor_size
-        groups = self.groups
+        groups = self.group_count
         # The inode count, which is checked, limits the groups, and the volume holds a descriptor of each.
         if groups * self.descriptor_size > blocks.size:
             raise FormatError(f"the ext4 file system claims {groups} block groups, more than fit in the volume", REMEDY)
@@ -210,14 +210,14 @@ class ExtSuperblock:
     def _check_descriptor(self, raw: bytes, group: int) -> None:
         """Linux ext4_group_desc_csum"""
         number = group.to_bytes(4, "little")
-        before, behind = raw[:_GROUP_SUM], raw[_GROUP_SUM + 2 :]
+        before, after = raw[:_GROUP_CHECKSUM_OFFSET], raw[_GROUP_CHECKSUM_OFFSET + 2 :]
         if self.seed is not None:
-            found = crc32c(number + before + bytes(2) + behind, self.seed) & 0xFFFF
-        elif self.read_only & ReadOnlyCompatible.GDT_CSUM:
-            found = _crc16(self.identity + number + before + behind)
+            found = crc32c(number + before + bytes(2) + after, self.seed) & 0xFFFF
+        elif self.read_only_features & ReadOnlyCompatible.GDT_CSUM:
+            found = _crc16(self.uuid_bytes + number + before + after)
         else:
             return
-        if found != int.from_bytes(raw[_GROUP_SUM : _GROUP_SUM + 2], "little"):
+        if found != int.from_bytes(raw[_GROUP_CHECKSUM_OFFSET : _GROUP_CHECKSUM_OFFSET + 2], "little"):
             raise FormatError(f"the {self.kind} file system is damaged: wrong checksum of block group {group}", REMEDY)
 
     def _locate_descriptors(self, number: int) -> int:
@@ -226,17 +226,17 @@ class ExtSuperblock:
         if number < self.first_meta_group:
             return superblock + number + 1
         group = number * (self.block_size // self.descriptor_size)
-        before = int(self._holds_superblock(group))
+        before = int(self._has_superblock_copy(group))
         if self.block_size == 1024 and not number and not self.first_data_block:
             before += 1
         return self.first_data_block + group * self.blocks_per_group + before
 
-    def _holds_superblock(self, group: int) -> bool:
+    def _has_superblock_copy(self, group: int) -> bool:
         if not group:
             return True
-        if self.compatible & Compatible.SPARSE_SUPER2:
+        if self.compatible_features & Compatible.SPARSE_SUPER2:
             return group in self.backup_groups
-        if group == 1 or not self.read_only & ReadOnlyCompatible.SPARSE_SUPER:
+        if group == 1 or not self.read_only_features & ReadOnlyCompatible.SPARSE_SUPER:
             return True
         return any(_is_power(group, base) for base in (3, 5, 7))
 
@@ -257,7 +257,7 @@ def _is_power(number: int, base: int) -> bool:
     return number == 1
 
 
-def _feature_names(features: int) -> str:
+def _format_features(features: int) -> str:
     names = []
     for bit in range(32):
         if features >> bit & 1:

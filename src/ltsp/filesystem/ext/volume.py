@@ -18,7 +18,7 @@ from ltsp.filesystem.attributes import Xattrs, collect_attributes, sort_attribut
 from ltsp.filesystem.ext import inode, journal
 from ltsp.filesystem.ext.inode import ExtInode, LargeValue
 from ltsp.filesystem.ext.mapping import ExtBlockMap
-from ltsp.filesystem.ext.superblock import PLACE, REMEDY, SIZE, ExtSuperblock, Incompatible
+from ltsp.filesystem.ext.superblock import OFFSET, REMEDY, SIZE, ExtSuperblock, Incompatible
 from ltsp.filesystem.tree_reader import (
     FilesystemLimits,
     FilesystemTreeReader,
@@ -36,11 +36,11 @@ from ltsp.tree.selection import Selection, select_all
 from ltsp.tree.tree import Tree
 
 _ROOT = 2
-_BLOCKS_KEPT = 64
+_CACHED_BLOCKS = 64
 """Cached attribute blocks, which inodes share."""
-_LONGEST_TARGET = 4096
+_MAX_TARGET_SIZE = 4096
 """Bytes of a symbolic link's target."""
-_READ_AT_ONCE = 4 << 20
+_READ_SIZE = 4 << 20
 """Bytes of a directory."""
 
 
@@ -50,7 +50,7 @@ def open(blocks: Blocks) -> Ext:  # noqa: A001 - every file system module has a 
     Raises FormatError if it is not ext or is damaged, SourceError if it is not supported.
     """
     with translate_damage("the ext4 file system"):
-        superblock = ExtSuperblock.parse(blocks.read_at(PLACE, SIZE))
+        superblock = ExtSuperblock.parse(blocks.read_at(OFFSET, SIZE))
         if superblock.block_count * superblock.block_size > blocks.size:
             raise FormatError(
                 f"the {superblock.kind} file system is {superblock.block_count * superblock.block_size} bytes long, "
@@ -62,7 +62,7 @@ def open(blocks: Blocks) -> Ext:  # noqa: A001 - every file system module has a 
         if not dirty:
             return found
         replayed = found.replay_journal()
-        superblock = ExtSuperblock.parse(replayed.read_at(PLACE, SIZE))
+        superblock = ExtSuperblock.parse(replayed.read_at(OFFSET, SIZE))
         return Ext(replayed, superblock, superblock.read_inode_tables(replayed))
 
 
@@ -150,7 +150,7 @@ class Ext:
         if not record.links or not record.mode:
             raise FormatError(f"inode {number} is not in use")
         attributes = self._read_attributes(record)
-        rest = attributes.pop(inode.INLINE_REST, b"")
+        rest = attributes.pop(inode.INLINE_DATA_XATTR, b"")
         xattrs = sort_attributes({name: value for name, value in attributes.items() if _is_visible(name)})
         key = (record.mode & 0o7777, record.uid, record.gid, record.mtime, xattrs)
         metadata = self._metadata.get(key)
@@ -174,20 +174,20 @@ class Ext:
                 "it is encrypted (fscrypt)", "unlock it on its own system and copy it from there, or exclude it"
             )
         found = self.superblock
-        typed = found.has_feature(Incompatible.FILETYPE)
+        has_types = found.has_feature(Incompatible.FILETYPE)
         if record.flags & inode.INLINE_DATA:
             # The first word is the parent's number, in place of the entries `.` and `..`.
-            for data in (record.map[4:], self._read_attributes(record).get(inode.INLINE_REST, b"")):
-                yield from parse_entries(data, max(1, len(data)), typed)
+            for data in (record.map[4:], self._read_attributes(record).get(inode.INLINE_DATA_XATTR, b"")):
+                yield from parse_entries(data, max(1, len(data)), has_types)
             return
         if record.size > self.blocks.size:
             raise FormatError(f"its size is invalid for a directory: {record.size} bytes")
         limits.count_directory_bytes(record.size)
         for start, place, length in self.inode_runs(record):
             end = min(length, record.size - start)
-            for passed in range(0, end, _READ_AT_ONCE):
-                data = read_exactly(self.blocks, place + passed, min(_READ_AT_ONCE, end - passed), "a directory")
-                yield from parse_entries(data, found.block_size, typed, record.seed)
+            for passed in range(0, end, _READ_SIZE):
+                data = read_exactly(self.blocks, place + passed, min(_READ_SIZE, end - passed), "a directory")
+                yield from parse_entries(data, found.block_size, has_types, record.seed)
 
     def _make_content(self, number: int, record: ExtInode, rest: bytes) -> Content:
         if record.flags & inode.ENCRYPTED:
@@ -209,8 +209,10 @@ class Ext:
             raise SourceError(
                 "it is encrypted (fscrypt)", "unlock it on its own system and copy it from there, or exclude it"
             )
-        if record.size > _LONGEST_TARGET:
-            raise FormatError(f"its target is too long for a symbolic link: {record.size} bytes (at most {_LONGEST_TARGET})")
+        if record.size > _MAX_TARGET_SIZE:
+            raise FormatError(
+                f"its target is too long for a symbolic link: {record.size} bytes (at most {_MAX_TARGET_SIZE})"
+            )
         if record.flags & inode.INLINE_DATA:
             return (record.map + rest)[: record.size]
         if record.size < len(record.map):
@@ -221,7 +223,7 @@ class Ext:
         found: dict[bytes, bytes] = {}
         if record.attribute_block:
             found.update(self._read_xattr_block(record))
-        if record.rest:
+        if record.xattr_area:
             found.update(collect_attributes(record.ibody_xattrs(partial(self._read_large_value, record))))
         return found
 
@@ -235,7 +237,7 @@ class Ext:
             known = tuple(
                 collect_attributes(inode.parse_xattr_block(data, partial(self._read_large_value, record))).items()
             )
-            if len(self._attributes) >= _BLOCKS_KEPT:
+            if len(self._attributes) >= _CACHED_BLOCKS:
                 self._attributes.clear()
             self._attributes[block] = known
         return known
@@ -277,10 +279,12 @@ _TAIL, _TAIL_MARK = 12, b"\0\0\0\0\x0c\0\0\xde"
 _OWN = frozenset({b".", b".."})
 
 
-def parse_entries(data: bytes, block_size: int, typed: bool, seed: int | None = None) -> Iterator[tuple[bytes, int]]:
+def parse_entries(
+    data: bytes, block_size: int, has_types: bool, seed: int | None = None
+) -> Iterator[tuple[bytes, int]]:
     """Names and inode numbers in blocks of a directory, except itself and its parent.
 
-    `typed` says whether the byte after the name's length is a file type; without that feature it belongs to the length.
+    `has_types` says whether the byte after the name's length is a file type; otherwise it belongs to the length.
     `seed` is that of the checksums; None without checksums. Raises FormatError.
     """
     unpack = _ENTRY.unpack_from
@@ -292,7 +296,7 @@ def parse_entries(data: bytes, block_size: int, typed: bool, seed: int | None = 
                 length = block_size  # blocks of 64 KiB
             elif block_size > 65535:
                 length = length & 0xFFFC | (length & 3) << 16
-            if not typed:
+            if not has_types:
                 size |= more << 8
             if length < 8 or length & 3 or at + length > end or size + 8 > length:
                 raise FormatError(f"its entry at offset {at} is damaged")

@@ -11,45 +11,45 @@ from ltsp.errors import FormatError
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.storage.extents import DataRun
 
-BLOCK = 2048
+BLOCK_SIZE = 2048
 """Bytes."""
 DIRECTORY, ASSOCIATED, CONTINUED = 0x2, 0x4, 0x80
 _RECORD = struct.Struct("<BBI4xI4x7sB6xB")
-_HEADER = 33
-_MOST_CONTINUATIONS = 64
-_MOST_AREA = 1 << 20
+_HEADER_SIZE = 33
+_MAX_CONTINUATIONS = 64
+_MAX_CONTINUATION_SIZE = 1 << 20
 """Bytes of one continuation, which fits into a few blocks."""
 _CURRENT, _PARENT, _ROOT = 0x2, 0x4, 0x8
-_LONG = 0x80
+_LONG_FORM = 0x80
 _MODIFIED, _CREATED = 0x2, 0x1
-_MOST_TARGET = 4096
+_MAX_TARGET_SIZE = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class IsoRecord:
     """A directory record of a file."""
 
-    place: int
+    volume_offset: int
     """Offset of the record in the volume, in bytes."""
-    extent: int
+    first_block: int
     """The first block."""
     size: int
     flags: int
     name: bytes
     mtime: int
-    area: bytes
+    system_use: bytes
     """The system use area after the record, for Rock Ridge and others."""
 
     @classmethod
     def parse(cls, data: bytes, at: int, place: int) -> IsoRecord:
         length, attributes, extent, size, date, flags, name_size = _RECORD.unpack_from(data, at)
         end = at + length
-        name_end = at + _HEADER + name_size
+        name_end = at + _HEADER_SIZE + name_size
         if end > len(data) or name_end > end:
             raise FormatError(f"its record at offset {place} is damaged")
         area = data[name_end + (not name_size & 1) : end]
         return cls(
-            place, extent + attributes, size, flags, data[at + _HEADER : name_end], _parse_short_date(date), area
+            place, extent + attributes, size, flags, data[at + _HEADER_SIZE : name_end], _parse_short_date(date), area
         )
 
 
@@ -67,19 +67,19 @@ class RockRidge:
     name: bytes = b""
     target: bytes = b""
     mtime: int | None = None
-    child: int = 0
+    relocated_block: int = 0
     """Block of a directory that was relocated because it is too deep."""
-    moved: bool = False
+    is_relocated: bool = False
     """Whether it is a relocated directory, which is shown at its original place."""
-    compressed: bool = False
-    _open: bool = False
+    is_compressed: bool = False
+    _target_continues: bool = False
     """Whether the last component of the target continues, so that no slash follows it."""
 
     @classmethod
-    def parse(cls, blocks: Blocks, area: bytes, skipped: int) -> RockRidge:
-        """`skipped` is the number of bytes at the start of each area that belong to others. Raises FormatError."""
+    def parse(cls, blocks: Blocks, area: bytes, skip_size: int) -> RockRidge:
+        """`skip_size` is the number of bytes at the start of each area that belong to others. Raises FormatError."""
         found = cls()
-        for kind, data in _read_fields(blocks, area[skipped:]):
+        for kind, data in _read_fields(blocks, area[skip_size:]):
             found._apply_field(kind, data)
         return found
 
@@ -103,11 +103,11 @@ class RockRidge:
             case b"TF":
                 self.mtime = _parse_mtime(data)
             case b"CL":
-                self.child = _read_word(data, 4)
+                self.relocated_block = _read_word(data, 4)
             case b"RE":
-                self.moved = True
+                self.is_relocated = True
             case b"ZF":
-                self.compressed = True
+                self.is_compressed = True
 
     def _add_components(self, data: bytes) -> None:
         at = 5
@@ -121,15 +121,15 @@ class RockRidge:
                 content = b"."
             elif flags & _PARENT:
                 content = b".."
-            self.target += (b"/" if self.target and not self._open else b"") + content
-            self._open = bool(flags & (1 | _ROOT))
-            if len(self.target) > _MOST_TARGET:
+            self.target += (b"/" if self.target and not self._target_continues else b"") + content
+            self._target_continues = bool(flags & (1 | _ROOT))
+            if len(self.target) > _MAX_TARGET_SIZE:
                 raise FormatError("it is a symbolic link whose target is too long")
 
 
 def _read_fields(blocks: Blocks, area: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Signature and bytes of each field, including those in continuations."""
-    for _ in range(_MOST_CONTINUATIONS):
+    for _ in range(_MAX_CONTINUATIONS):
         following: tuple[int, int, int] | None = None
         at = 0
         while at + 4 <= len(area):
@@ -147,9 +147,9 @@ def _read_fields(blocks: Blocks, area: bytes) -> Iterator[tuple[bytes, bytes]]:
         if following is None:
             return
         block, offset, size = following
-        if size > _MOST_AREA:
+        if size > _MAX_CONTINUATION_SIZE:
             raise FormatError(f"a continuation is too large: {size} bytes")
-        area = read_exactly(blocks, block * BLOCK + offset, size, "the continuation of a record")
+        area = read_exactly(blocks, block * BLOCK_SIZE + offset, size, "the continuation of a record")
     raise FormatError("a record has too many continuations")
 
 
@@ -163,10 +163,10 @@ def _parse_mtime(data: bytes) -> int | None:
     flags = data[4]
     if not flags & _MODIFIED:
         return None
-    size = 17 if flags & _LONG else 7
+    size = 17 if flags & _LONG_FORM else 7
     at = 5 + (size if flags & _CREATED else 0)
     date = data[at : at + size]
-    return _parse_long_date(date) if flags & _LONG else _parse_short_date(date)
+    return _parse_long_date(date) if flags & _LONG_FORM else _parse_short_date(date)
 
 
 def _parse_short_date(date: bytes) -> int:
@@ -190,4 +190,4 @@ def _parse_long_date(date: bytes) -> int:
 
 
 def make_run(record: IsoRecord, start: int) -> DataRun:
-    return start, record.extent * BLOCK, record.size
+    return start, record.first_block * BLOCK_SIZE, record.size

@@ -37,7 +37,7 @@ _ENTRY = struct.Struct("<11sBBB6xHHHHI")
 _READ_ONLY, _LABEL, _DIRECTORY = 0x1, 0x8, 0x10
 _LONG, _LONG_MASK = 0x0F, 0x3F
 _DELETED = 0xE5
-_MOST_DIRECTORY = 2 << 20
+_MAX_DIRECTORY_SIZE = 2 << 20
 """Bytes of a directory. Linux FAT_MAX_DIR_SIZE"""
 _ROOT = -1
 
@@ -84,7 +84,7 @@ class Vfat:
     boot: BootSector
     mask: int
     _table: RecordReader = field(init=False)
-    _found: dict[int, _FatEntry] = field(default_factory=dict)
+    _pending_entries: dict[int, _FatEntry] = field(default_factory=dict)
     _metadata: dict[Metadata, Metadata] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -103,12 +103,12 @@ class Vfat:
         return self.boot.uuid
 
     def tree(self, selection: Selection = select_all) -> Tree:
-        self._found[_ROOT] = _FatEntry(_DIRECTORY, self.boot.root_cluster, 0, 0)
+        self._pending_entries[_ROOT] = _FatEntry(_DIRECTORY, self.boot.root_cluster, 0, 0)
         with add_remedy(REMEDY):
             return FilesystemTreeReader(self, FilesystemLimits.of(self.blocks.size), selection).tree(_ROOT)
 
     def node(self, number: int) -> Node:
-        found = self._found[number]
+        found = self._pending_entries[number]
         directory = found.attributes & _DIRECTORY
         mode = 0o777 & ~self.mask
         if found.attributes & _READ_ONLY and not directory:
@@ -117,14 +117,14 @@ class Vfat:
         metadata = self._metadata.setdefault(new, new)
         if directory:
             return make_node(stat.S_IFDIR, metadata)
-        del self._found[number]
+        del self._pending_entries[number]
         return make_node(stat.S_IFREG, metadata, content=_VfatContent(self, found.cluster, found.size))
 
     def entries(self, number: int, limits: FilesystemLimits) -> Iterator[tuple[bytes, int]]:
-        cluster = self._found.pop(number).cluster
+        cluster = self._pending_entries.pop(number).cluster
         boot = self.boot
         if number == _ROOT and not cluster:
-            base = boot.root_place
+            base = boot.root_offset
             data = read_exactly(self.blocks, base, boot.root_size, "the root directory")
             runs: list[DataRun] = [(0, base, len(data))]
         else:
@@ -143,7 +143,7 @@ class Vfat:
                 name.add(entry)
                 continue
             short, attributes, case, _, high, time, date, low, size = _ENTRY.unpack(entry)
-            shown = name.match_short_name(short) or short_name(short, case)
+            shown = name.match_short_name(short) or decode_short_name(short, case)
             name = LongName()
             if attributes & _LABEL or short[:2] in {b". ", b".."}:
                 continue
@@ -151,7 +151,7 @@ class Vfat:
             target = low | (high << 16 if boot.bits == 32 else 0)
             # A directory is identified by its cluster, so that a second entry for it is detected.
             key = target << 64 if attributes & _DIRECTORY else place
-            self._found[key] = _FatEntry(attributes, target, size, _decode_time(date, time))
+            self._pending_entries[key] = _FatEntry(attributes, target, size, _decode_time(date, time))
             yield shown, key
 
     def runs(self, cluster: int, size: int | None) -> list[DataRun]:
@@ -164,15 +164,15 @@ class Vfat:
         runs: list[DataRun] = []
         count = 0
         while wanted is None or count < wanted:
-            if not 2 <= cluster < boot.clusters + 2:
-                if wanted is None and count and cluster >= boot.last:
+            if not 2 <= cluster < boot.cluster_count + 2:
+                if wanted is None and count and cluster >= boot.end_of_chain:
                     break
                 raise FormatError(
-                    f"a cluster chain is damaged: it leads to cluster {cluster} of {boot.clusters}", REMEDY
+                    f"a cluster chain is damaged: it leads to cluster {cluster} of {boot.cluster_count}", REMEDY
                 )
-            if count >= boot.clusters or (wanted is None and count * boot.cluster_size >= _MOST_DIRECTORY):
+            if count >= boot.cluster_count or (wanted is None and count * boot.cluster_size >= _MAX_DIRECTORY_SIZE):
                 raise FormatError("a cluster chain does not end", REMEDY)
-            place = boot.data + (cluster - 2) * boot.cluster_size
+            place = boot.data_offset + (cluster - 2) * boot.cluster_size
             add_run(runs, count * boot.cluster_size, place, boot.cluster_size)
             cluster = self._next_cluster(cluster)
             count += 1
@@ -180,7 +180,7 @@ class Vfat:
 
     def _next_cluster(self, cluster: int) -> int:
         boot = self.boot
-        place = boot.table + cluster * boot.bits // 8
+        place = boot.fat_offset + cluster * boot.bits // 8
         size = 4 if boot.bits == 32 else 2
         found = int.from_bytes(self._table.read(place, size, "the cluster table"), "little")
         if boot.bits == 12:
@@ -202,7 +202,7 @@ def _decode_time(date: int, time: int) -> int:
 
 
 _PARAMETERS = struct.Struct("<HBHBHHBH8xI")
-_MOST_FAT12 = 4084
+_MAX_FAT12_CLUSTERS = 4084
 _UNNAMED = frozenset({"", "NO NAME"})
 
 
@@ -213,20 +213,20 @@ class BootSector:
     bits: int
     """Bits of a table entry: 12, 16 or 32."""
     cluster_size: int
-    clusters: int
-    table: int
-    root_place: int
+    cluster_count: int
+    fat_offset: int
+    root_offset: int
     root_size: int
     """Size of the root directory, if it is outside of the clusters."""
     root_cluster: int
     """First cluster of the root directory, if it is in clusters; else 0."""
-    data: int
+    data_offset: int
     """Offset of the first cluster, which has the number 2."""
     label: str
     uuid: str
 
     @property
-    def last(self) -> int:
+    def end_of_chain(self) -> int:
         """Table entries from this number on end a chain."""
         return {12: 0xFF8, 16: 0xFFF8, 32: 0x0FFFFFF8}[self.bits]
 
@@ -255,7 +255,7 @@ class BootSector:
         root_sectors = -(-entries * 32 // sector)
         data = root + root_sectors
         clusters = (total - data) // per_cluster if total > data else 0
-        bits = 32 if wide else 12 if clusters <= _MOST_FAT12 else 16
+        bits = 32 if wide else 12 if clusters <= _MAX_FAT12_CLUSTERS else 16
         clusters = min(clusters, length * sector * 8 // bits - 2)
         if clusters < 1:
             raise FormatError("the boot sector of the vfat file system is damaged")
@@ -271,12 +271,12 @@ class BootSector:
         return cls(
             bits=bits,
             cluster_size=per_cluster * sector,
-            clusters=clusters,
-            table=reserved * sector,
-            root_place=root * sector,
+            cluster_count=clusters,
+            fat_offset=reserved * sector,
+            root_offset=root * sector,
             root_size=entries * 32,
             root_cluster=int.from_bytes(raw[44:48], "little") if wide else 0,
-            data=data * sector,
+            data_offset=data * sector,
             label="" if label in _UNNAMED else label,
             uuid=f"{serial[:4]}-{serial[4:]}" if serial else "",
         )
@@ -285,7 +285,7 @@ class BootSector:
 _LAST = 0x40
 _LOWER_BASE, _LOWER_SUFFIX = 0x08, 0x10
 _PARTS = (slice(1, 11), slice(14, 26), slice(28, 32))
-_MOST_PARTS = 20
+_MAX_PARTS = 20
 
 
 @dataclass(slots=True)
@@ -301,7 +301,7 @@ class LongName:
         order = entry[0] & ~_LAST
         if entry[0] & _LAST:
             self.parts, self.expected, self.checksum = [], order, entry[13]
-        if not 0 < order <= _MOST_PARTS or order != self.expected or entry[13] != self.checksum:
+        if not 0 < order <= _MAX_PARTS or order != self.expected or entry[13] != self.checksum:
             self.parts, self.expected = [], 0
             return
         self.parts.insert(0, b"".join(entry[part] for part in _PARTS))
@@ -315,7 +315,7 @@ class LongName:
         return characters.split("\0", 1)[0].encode("utf-8", "replace")
 
 
-def short_name(raw: bytes, case: int) -> bytes:
+def decode_short_name(raw: bytes, case: int) -> bytes:
     """`BOOTX64 EFI` as `BOOTX64.EFI`, in lower case if the entry says so."""
     if raw[0] == 0x05:
         raw = b"\xe5" + raw[1:]

@@ -15,17 +15,17 @@ from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.storage.extents import DataRun
 
 _LOCAL, _ROOT, _SECURE, _PARENT, _INCOMPLETE = 0x1, 0x2, 0x4, 0x8, 0x80
-_LEAVES = {0xFBEE: (12, 32), 0x3BEE: (56, 80)}
+_LEAF_LAYOUTS = {0xFBEE: (12, 32), 0x3BEE: (56, 80)}
 """By magic number: the offsets of the count and of the entries."""
-_NODES = {0xFEBE: 16, 0x3EBE: 64}
+_NODE_ENTRY_OFFSETS = {0xFEBE: 16, 0x3EBE: 64}
 """Offset of the entries of an inner node."""
 _ENTRY = struct.Struct(">IHBB")
-_CHECKSUM_AT = 12
+_CHECKSUM_OFFSET = 12
 """Magic numbers of the blocks in version 5."""
-_REMOTE_HEADER = 56
+_REMOTE_HEADER_SIZE = 56
 _REMOTE_MAGIC = b"XARM"
-_MOST_VALUE = 65536
-_MOST_BLOCKS = 4096
+_MAX_VALUE_SIZE = 65536
+_MAX_LEAVES = 4096
 """Leaves to read for one inode: far more than 64 KiB of names need."""
 _ACLS = {b"SGI_ACL_FILE": b"system.posix_acl_access", b"SGI_ACL_DEFAULT": b"system.posix_acl_default"}
 
@@ -89,7 +89,7 @@ class _AttributeLeaves:
         """Attributes of all leaves, from the first along the chain."""
         block = self._read_block(0)
         seen = 0
-        while (start := _NODES.get(_read_magic(block))) is not None:
+        while (start := _NODE_ENTRY_OFFSETS.get(_read_magic(block))) is not None:
             block = self._read_block(int.from_bytes(block[start + 4 : start + 8], "big"))
             seen += 1
             if seen > 5:
@@ -100,12 +100,12 @@ class _AttributeLeaves:
             seen += 1
             if not following:
                 return
-            if seen > _MOST_BLOCKS:
+            if seen > _MAX_LEAVES:
                 raise FormatError("its extended attributes are damaged: the chain of blocks is too long")
             block = self._read_block(following)
 
     def _parse_leaf(self, block: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-        known = _LEAVES.get(_read_magic(block))
+        known = _LEAF_LAYOUTS.get(_read_magic(block))
         if known is None:
             raise FormatError("an attribute block is damaged")
         count_at, start = known
@@ -120,13 +120,13 @@ class _AttributeLeaves:
                 yield flags, block[place + 3 : end], block[end : end + value_size]
             elif not flags & _INCOMPLETE:
                 first, value_size, name_size = struct.unpack_from(">IIB", block, place)
-                if value_size > _MOST_VALUE or place + 9 + name_size > len(block):
+                if value_size > _MAX_VALUE_SIZE or place + 9 + name_size > len(block):
                     raise FormatError("its attributes are damaged")
                 yield flags, block[place + 9 : place + 9 + name_size], self._read_remote_value(first, value_size)
 
     def _read_remote_value(self, first: int, size: int) -> bytes:
         """A value in blocks of its own, each with a header in version 5."""
-        header = _REMOTE_HEADER if self.superblock.version == 5 else 0
+        header = _REMOTE_HEADER_SIZE if self.superblock.version == 5 else 0
         pieces = []
         number = first
         while size > 0:
@@ -145,7 +145,7 @@ class _AttributeLeaves:
         for start, place, length in self.runs:
             if start <= at < start + length:
                 block = read_exactly(self.blocks, place + at - start, size, "an attribute block")
-                if self.superblock.version == 5 and not checksum.matches_xfs(block, _CHECKSUM_AT):
+                if self.superblock.version == 5 and not checksum.matches_xfs(block, _CHECKSUM_OFFSET):
                     raise FormatError(f"block {number} of its attributes is damaged: wrong checksum")
                 return block
         raise FormatError(f"block {number} of its attributes is not mapped")

@@ -18,12 +18,12 @@ from ltsp.storage.extents import DataRun
 
 _CORE = struct.Struct(">2sHBBHIIIHHQqqqQQIIHBbIHHII")
 _CORE_SIZE = 100
-_CORE_3_SIZE = 176
-_CHECKSUM_AT = 100
+_CORE_V3_SIZE = 176
+_CHECKSUM_OFFSET = 100
 _REALTIME = 0x1
 _BIGTIME = 1 << 3
 _LARGE_COUNTS = 1 << 4
-_SECOND = 1_000_000_000
+_NS_PER_SECOND = 1_000_000_000
 _BIGTIME_EPOCH = -(1 << 31)
 """Seconds before 1970 at which big timestamps start."""
 
@@ -57,7 +57,7 @@ class XfsInode:
     """Seconds since 1970."""
     size: int
     blocks: int
-    realtime: bool
+    is_realtime: bool
     """Whether its content is on the realtime device."""
     content: Fork
     attributes: Fork | None
@@ -73,17 +73,17 @@ class XfsInode:
             raise FormatError(f"inode {number} has no valid magic number")
         flags2, start = 0, _CORE_SIZE
         if version == 3:
-            flags2, start = int.from_bytes(raw[120:128], "big"), _CORE_3_SIZE
-            if not checksum.matches_xfs(raw, _CHECKSUM_AT):
+            flags2, start = int.from_bytes(raw[120:128], "big"), _CORE_V3_SIZE
+            if not checksum.matches_xfs(raw, _CHECKSUM_OFFSET):
                 raise FormatError(f"inode {number} is damaged: wrong checksum")
             if int.from_bytes(raw[152:160], "big") != number:
                 raise FormatError(f"inode {number} is damaged: it records another number")
         if flags2 & _LARGE_COUNTS:
             count, attribute_count = large_count, count
         unsigned = mtime & (1 << 64) - 1
-        seconds = unsigned // _SECOND + _BIGTIME_EPOCH if flags2 & _BIGTIME else mtime >> 32
-        border = start + 8 * offset if offset else len(raw)
-        if border > len(raw):
+        seconds = unsigned // _NS_PER_SECOND + _BIGTIME_EPOCH if flags2 & _BIGTIME else mtime >> 32
+        attributes_start = start + 8 * offset if offset else len(raw)
+        if attributes_start > len(raw):
             raise FormatError(f"inode {number} is damaged: its attributes are outside of it")
         return cls(
             number=number,
@@ -94,9 +94,9 @@ class XfsInode:
             mtime=seconds,
             size=size,
             blocks=blocks,
-            realtime=bool(flags & _REALTIME),
-            content=Fork(form, raw[start:border], count),
-            attributes=Fork(attribute_form, raw[border:], attribute_count) if offset else None,
+            is_realtime=bool(flags & _REALTIME),
+            content=Fork(form, raw[start:attributes_start], count),
+            attributes=Fork(attribute_form, raw[attributes_start:], attribute_count) if offset else None,
         )
 
 
@@ -163,8 +163,8 @@ def _read_records(blocks: Blocks, superblock: XfsSuperblock, fork: Fork) -> Iter
 
 def _parse_pointers(node: bytes, header: int, count: int) -> list[int]:
     """The child blocks of a node, last first; the pointers follow the space for all keys."""
-    most = (len(node) - header) // 16
-    if count > most:
+    max_records = (len(node) - header) // 16
+    if count > max_records:
         raise FormatError(f"its extent tree is damaged: a node claims {count} entries")
-    start = header + 8 * most
+    start = header + 8 * max_records
     return [int.from_bytes(node[at : at + 8], "big") for at in range(start + 8 * (count - 1), start - 8, -8)]

@@ -12,13 +12,13 @@ from ltsp.errors import SourceError
 from ltsp.filesystem.xfs.superblock import XfsSuperblock
 from ltsp.storage.blocks import Blocks, read_exactly
 
-_BLOCK = 512
+_BLOCK_SIZE = 512
 """Bytes: the unit of a log, regardless of the block size of the file system."""
 _MAGIC = 0xFEEDBABE
-_HEADER_DATA = 32 << 10
+_HEADER_DATA_SIZE = 32 << 10
 """Bytes of data described by one block of a record header."""
 _UNMOUNT = 0x20
-_MOST_RECORD = 2 * (256 << 10) // _BLOCK + 16
+_MAX_RECORD_BLOCKS = 2 * (256 << 10) // _BLOCK_SIZE + 16
 """Blocks: twice the largest record with its header."""
 
 
@@ -30,7 +30,7 @@ def check_clean(blocks: Blocks, superblock: XfsSuperblock) -> None:
             "mount it with its log, and run ltsp image on the mount point",
         )
     start = superblock.locate_blocks(superblock.log_start, superblock.log_blocks)
-    log = _XfsLog(blocks, start, superblock.log_blocks * superblock.block_size // _BLOCK)
+    log = _XfsLog(blocks, start, superblock.log_blocks * superblock.block_size // _BLOCK_SIZE)
     if not log.is_clean():
         raise SourceError(
             "the xfs file system was not cleanly unmounted: its log has changes that have not been replayed",
@@ -47,7 +47,7 @@ class _XfsLog:
 
     def is_clean(self) -> bool:
         head = self._find_head()
-        for back in range(1, min(self.size, _MOST_RECORD)):
+        for back in range(1, min(self.size, _MAX_RECORD_BLOCKS)):
             at = (head - back) % self.size
             header = self._read(at)
             if int.from_bytes(header[:4], "big") == _MAGIC:
@@ -56,9 +56,9 @@ class _XfsLog:
 
     def _is_unmount(self, at: int, header: bytes, head: int) -> bool:
         version, length = int.from_bytes(header[8:12], "big"), int.from_bytes(header[12:16], "big")
-        operations, most = int.from_bytes(header[40:44], "big"), int.from_bytes(header[320:324], "big")
-        blocks = -(-most // _HEADER_DATA) if version & 2 and most > _HEADER_DATA else 1
-        if operations != 1 or (at + blocks - head + -(-length // _BLOCK)) % self.size:
+        operations, record_size = int.from_bytes(header[40:44], "big"), int.from_bytes(header[320:324], "big")
+        blocks = -(-record_size // _HEADER_DATA_SIZE) if version & 2 and record_size > _HEADER_DATA_SIZE else 1
+        if operations != 1 or (at + blocks - head + -(-length // _BLOCK_SIZE)) % self.size:
             return False
         return bool(self._read((at + blocks) % self.size)[9] & _UNMOUNT)
 
@@ -86,4 +86,4 @@ class _XfsLog:
         return int.from_bytes(data[4:8], "big") if first == _MAGIC else first
 
     def _read(self, block: int) -> bytes:
-        return read_exactly(self.blocks, self.start + block * _BLOCK, _BLOCK, "the log")
+        return read_exactly(self.blocks, self.start + block * _BLOCK_SIZE, _BLOCK_SIZE, "the log")

@@ -17,11 +17,11 @@ SIZE = 512
 REMEDY = "run xfs_repair on it, or on a copy"
 
 _DIRECTORIES_2 = 0x2000
-_MORE_BITS = 0x8000
+_HAS_FEATURES2 = 0x8000
 _FEATURES2_TYPED = 0x200
 _TYPED, _SPARSE, _META_UUID, _BIGTIME, _NEEDS_REPAIR, _LARGE_COUNTS, _EXCHANGE, _PARENT = (1 << bit for bit in range(8))
-_KNOWN = _TYPED | _SPARSE | _META_UUID | _BIGTIME | _NEEDS_REPAIR | _LARGE_COUNTS | _EXCHANGE | _PARENT
-_CHECKSUM_AT = 224
+_SUPPORTED = _TYPED | _SPARSE | _META_UUID | _BIGTIME | _NEEDS_REPAIR | _LARGE_COUNTS | _EXCHANGE | _PARENT
+_CHECKSUM_OFFSET = 224
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,17 @@ class XfsSuperblock:
     """Blocks in an allocation group."""
     group_log: int
     """Bits of a block's number in its group."""
-    groups: int
+    group_count: int
     inode_size: int
     inodes_log: int
     """Bits of an inode's number in its block."""
-    directory_block: int
+    directory_block_size: int
     """Bytes of a block of a directory."""
     root: int
     log_start: int
     """The log's first block as an xfs block number; 0 if it is on another device."""
     log_blocks: int
-    typed: bool
+    has_file_types: bool
     """Whether directory entries record file types."""
     uuid: str
     label: str
@@ -65,13 +65,13 @@ class XfsSuperblock:
         version = version_bits & 0xF
         if version not in {4, 5} or not version_bits & _DIRECTORIES_2:
             raise SourceError(f"xfs version {version} is not supported; 4 and 5 are")
-        features2 = number(200) if version_bits & _MORE_BITS else 0
+        features2 = number(200) if version_bits & _HAS_FEATURES2 else 0
         features = number(216) if version == 5 else 0
-        if unknown := features & ~_KNOWN:
+        if unknown := features & ~_SUPPORTED:
             raise SourceError(f"the xfs file system has unknown features: 0x{unknown:x}")
         if features & _NEEDS_REPAIR:
             raise SourceError("the xfs file system is marked as damaged", REMEDY)
-        if version == 5 and not checksum.matches_xfs(sector, _CHECKSUM_AT):
+        if version == 5 and not checksum.matches_xfs(sector, _CHECKSUM_OFFSET):
             raise FormatError("the superblock of the xfs file system is damaged: wrong checksum", REMEDY)
         found = cls(
             version=version,
@@ -79,14 +79,14 @@ class XfsSuperblock:
             block_count=number(8, 8),
             group_blocks=number(84),
             group_log=raw[124],
-            groups=number(88),
+            group_count=number(88),
             inode_size=number(104, 2),
             inodes_log=raw[123],
-            directory_block=number(4) << min(raw[192], 16),
+            directory_block_size=number(4) << min(raw[192], 16),
             root=number(56, 8),
             log_start=number(48, 8),
             log_blocks=number(96),
-            typed=bool(features & _TYPED or features2 & _FEATURES2_TYPED),
+            has_file_types=bool(features & _TYPED or features2 & _FEATURES2_TYPED),
             uuid=str(UUID(bytes=raw[32:48])),
             label=decode(raw[108:120].split(b"\0", 1)[0]),
         )
@@ -94,17 +94,17 @@ class XfsSuperblock:
         return found
 
     def _check(self) -> None:
-        sound = (
+        is_valid = (
             512 <= self.block_size <= 65536
             and not self.block_size & (self.block_size - 1)
             and 256 <= self.inode_size <= min(2048, self.block_size)
             and not self.inode_size & (self.inode_size - 1)
             and self.inode_size << self.inodes_log == self.block_size
-            and self.directory_block <= 65536
+            and self.directory_block_size <= 65536
             and 0 < self.group_blocks <= 1 << self.group_log <= 1 << 32
-            and self.group_blocks * (self.groups - 1) < self.block_count <= self.group_blocks * self.groups
+            and self.group_blocks * (self.group_count - 1) < self.block_count <= self.group_blocks * self.group_count
         )
-        if not sound:
+        if not is_valid:
             raise FormatError("the superblock of the xfs file system is damaged: invalid numbers", REMEDY)
 
     def locate_blocks(self, block: int, count: int = 1) -> int:
@@ -114,7 +114,7 @@ class XfsSuperblock:
         """
         group, inside = block >> self.group_log, block & ((1 << self.group_log) - 1)
         first = group * self.group_blocks + inside
-        if group >= self.groups or inside + count > self.group_blocks or first + count > self.block_count:
+        if group >= self.group_count or inside + count > self.group_blocks or first + count > self.block_count:
             raise FormatError(f"block {block} is outside of the file system")
         return first * self.block_size
 

@@ -29,12 +29,12 @@ from ltsp.tree.node import Metadata, Node
 from ltsp.tree.selection import Selection, select_all
 from ltsp.tree.tree import Tree
 
-_LONGEST_TARGET = 1024
+_MAX_TARGET_SIZE = 1024
 """Bytes of a symbolic link's target. Linux XFS_SYMLINK_MAXLEN"""
-_TARGET_HEADER = 56
+_TARGET_HEADER_SIZE = 56
 """Bytes of the header of each extent of a link in version 5."""
-_TARGET_CHECKSUM = 12
-_LARGEST_FILE = 1 << 63
+_TARGET_CHECKSUM_OFFSET = 12
+_MAX_FILE_SIZE = 1 << 63
 
 
 def open(blocks: Blocks) -> Xfs:  # noqa: A001 - every file system module has a function of this name
@@ -134,19 +134,19 @@ class Xfs:
     def entries(self, number: int, limits: FilesystemLimits) -> Iterator[tuple[bytes, int]]:
         record, found = self._directories.pop(number), self.superblock
         if record.content.format == ForkFormat.LOCAL:
-            return directory.parse_shortform_entries(record.content.data[: record.size], found.typed)
+            return directory.parse_shortform_entries(record.content.data[: record.size], found.has_file_types)
         mapped = runs(self.blocks, found, record.content)
         # Files may share extents, directories may not.
         limits.count_directory_bytes(sum(length for _, _, length in mapped))
-        return directory.read_entries(self.blocks, mapped, found.directory_block, found.typed)
+        return directory.read_entries(self.blocks, mapped, found.directory_block_size, found.has_file_types)
 
     def _make_content(self, record: XfsInode) -> Content:
-        if record.realtime and record.size:
+        if record.is_realtime and record.size:
             raise SourceError(
                 f"inode {record.number} is on the realtime device of the xfs file system",
                 "mount it with that device, and run ltsp image on the mount point",
             )
-        if record.size >= _LARGEST_FILE:
+        if record.size >= _MAX_FILE_SIZE:
             raise FormatError(f"inode {record.number} has an invalid size: {record.size} bytes")
         if record.content.format == ForkFormat.LOCAL:
             return Bytes(record.content.data[: record.size])
@@ -154,15 +154,17 @@ class Xfs:
         return _XfsContent(self, record.number, record.content, record.size, stored)
 
     def _read_target(self, record: XfsInode) -> bytes:
-        if record.size > _LONGEST_TARGET:
-            raise FormatError(f"its target is too long for a symbolic link: {record.size} bytes (at most {_LONGEST_TARGET})")
+        if record.size > _MAX_TARGET_SIZE:
+            raise FormatError(
+                f"its target is too long for a symbolic link: {record.size} bytes (at most {_MAX_TARGET_SIZE})"
+            )
         if record.content.format == ForkFormat.LOCAL:
             return record.content.data[: record.size]
-        header = _TARGET_HEADER if self.superblock.version == 5 else 0
+        header = _TARGET_HEADER_SIZE if self.superblock.version == 5 else 0
         target = b""
         for _, place, length in runs(self.blocks, self.superblock, record.content):
             data = read_exactly(self.blocks, place, length, "a symbolic link")
-            if header and not checksum.matches_xfs(data, _TARGET_CHECKSUM):
+            if header and not checksum.matches_xfs(data, _TARGET_CHECKSUM_OFFSET):
                 raise FormatError("it is a damaged symbolic link: wrong checksum")
             target += data[header : header + record.size - len(target)]
             if len(target) == record.size:

@@ -17,7 +17,7 @@ from ltsp.tree.node import Directory, File, Metadata, Node, Symlink
 from ltsp.tree.tree import Tree
 
 DIRECTORY_METADATA = Metadata(0o755)
-LISTS = ("remove", "unneeded", "mask", "disable", "enable", "keep")
+LIST_NAMES = ("remove", "unneeded", "mask", "disable", "enable", "keep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +43,31 @@ class SiteLayer:
     @property
     def is_empty(self) -> bool:
         """Whether it would change nothing on a client."""
-        lists = any(getattr(self, name) for name in LISTS)
+        lists = any(getattr(self, name) for name in LIST_NAMES)
         return not (self.env or self.files or self.parts or self.shadow or lists)
 
     def to_directory(self) -> Directory:
         entries: dict[str, Node] = {}
-        for name, lines in (("match", self.match), *((name, getattr(self, name)) for name in LISTS)):
+        for name, lines in (("match", self.match), *((name, getattr(self, name)) for name in LIST_NAMES)):
             if lines:
-                entries[name] = text_file("".join(f"{line}\n" for line in lines))
+                entries[name] = make_text_file("".join(f"{line}\n" for line in lines))
         if self.env:
-            entries["env"] = text_file("".join(f"{key}='{value}'\n" for key, value in sorted(self.env.items())))
+            entries["env"] = make_text_file("".join(f"{key}='{value}'\n" for key, value in sorted(self.env.items())))
         if self.shadow:
-            entries["shadow"] = text_file("".join(f"{name}:{hashed}\n" for name, hashed in self.shadow.items()), 0o600)
+            entries["shadow"] = make_text_file(
+                "".join(f"{name}:{hashed}\n" for name, hashed in self.shadow.items()), 0o600
+            )
         if self.templates:
-            entries["templates"] = text_file("".join(f"{path}\n" for path in sorted(self.templates)))
+            entries["templates"] = make_text_file("".join(f"{path}\n" for path in sorted(self.templates)))
         if self.files:
             entries["files"] = build_tree(self.files).root
         if self.parts:
             pieces = {f"{path}/{name}": text for path, each in self.parts.items() for name, text in each.items()}
-            entries["parts"] = build_tree({path: text_file(text) for path, text in pieces.items()}).root
+            entries["parts"] = build_tree({path: make_text_file(text) for path, text in pieces.items()}).root
         return Directory(DIRECTORY_METADATA, entries)
 
 
-def text_file(text: str, mode: int = 0o644) -> File:
+def make_text_file(text: str, mode: int = 0o644) -> File:
     return File(Metadata(mode), Bytes(encode(text)))
 
 
@@ -77,9 +79,9 @@ def build_tree(nodes: Mapping[str, Node]) -> Tree:
     """The tree with these nodes at these paths, including missing parent directories."""
     root: dict[str, Node] = {}
     for path, node in sorted(nodes.items()):
-        *above, name = path.split("/")
+        *parents, name = path.split("/")
         entries = root
-        for each in above:
+        for each in parents:
             directory = entries.setdefault(each, Directory(DIRECTORY_METADATA, {}))
             assert isinstance(directory, Directory)
             assert isinstance(directory.entries, dict)
@@ -92,12 +94,12 @@ def build_site_tree(layers: Mapping[str, SiteLayer], server: Mapping[str, str]) 
     """The tree of ltsp.img, given its layers by name: `common`, `image/lab`, `section/0001`."""
     nodes: dict[str, Node] = {f"ltsp/site/{name}": layer.to_directory() for name, layer in layers.items()}
     facts = "".join(f"{key}='{value}'\n" for key, value in sorted(server.items()))
-    return build_tree(nodes | {"ltsp/site/server": text_file(facts)})
+    return build_tree(nodes | {"ltsp/site/server": make_text_file(facts)})
 
 
 @dataclass(slots=True)
 class LayerBuilder:
-    shared: Mapping[str, Setting]
+    common_settings: Mapping[str, Setting]
     """The settings of all clients, for keys that depend on each other."""
     accounts: Accounts
     warnings: list[str]
@@ -107,10 +109,10 @@ class LayerBuilder:
     env: dict[str, str] = field(default_factory=dict)
     lists: dict[str, list[str]] = field(default_factory=dict)
     shadow: dict[str, str] = field(default_factory=dict)
-    own: Mapping[str, Setting] = field(default_factory=dict)
+    section_settings: Mapping[str, Setting] = field(default_factory=dict)
 
     def add_file(self, path: str, text: str, mode: int = 0o644) -> None:
-        self.files[path] = text_file(text, mode)
+        self.files[path] = make_text_file(text, mode)
         self.templates.discard(path)
         if "%{" in text:
             self.templates.add(path)
@@ -123,7 +125,7 @@ class LayerBuilder:
     def add(self, name: str, entries: Iterable[str]) -> None:
         self.lists.setdefault(name, []).extend(entries)
 
-    def login(self, login: LoginFiles) -> None:
+    def add_login_files(self, login: LoginFiles) -> None:
         for path, text in login.files.items():
             self.add_file(path, text)
         for path, pieces in login.parts.items():
@@ -132,7 +134,7 @@ class LayerBuilder:
 
     def value(self, key: str) -> str:
         """The value of a key for clients of this layer; empty if it is not set."""
-        setting = self.own.get(key, self.shared.get(key))
+        setting = self.section_settings.get(key, self.common_settings.get(key))
         return "" if setting is None or setting.fault else setting.value
 
     def build(self, match: tuple[str, ...]) -> SiteLayer:

@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ltsp.initrd.site import quoting
-from ltsp.initrd.site.client_texts import HEAD
+from ltsp.initrd.site.client_texts import HEADER
 
 GDM_FILES = ("etc/gdm3/daemon.conf", "etc/gdm3/custom.conf", "etc/gdm/custom.conf")
 """On Debian, Ubuntu, and others; a client reads one of them."""
 SESSION_FILE = "etc/sddm.conf.d/80-ltsp-session.conf"
-SESSIONS = ("usr/share/xsessions", "usr/share/wayland-sessions")
-_DELAY = 2
+SESSION_DIRECTORIES = ("usr/share/xsessions", "usr/share/wayland-sessions")
+_RELOGIN_DELAY = 2
 """Seconds until display managers log in again; if shorter, lightdm shows no greeter to users of another account."""
 _PLAIN = re.compile(r"[A-Za-z0-9-]+")
-_ACCOUNT = re.compile(r"[A-Za-z0-9_.-]{0,31}")
+_ACCOUNT_PART = re.compile(r"[A-Za-z0-9_.-]{0,31}")
 """A part of an account's name."""
 
 
@@ -38,22 +38,22 @@ def autologin_files(user: str) -> LoginFiles:
     return LoginFiles(
         {
             "etc/ltsp/autologin": f"{user}\n",
-            "etc/lightdm/lightdm.conf.d/90-ltsp-autologin.conf": f"{HEAD}[Seat:*]\nautologin-user={user}\n",
-            "etc/sddm.conf.d/90-ltsp-autologin.conf": f"{HEAD}[Autologin]\nUser={user}\n",
+            "etc/lightdm/lightdm.conf.d/90-ltsp-autologin.conf": f"{HEADER}[Seat:*]\nautologin-user={user}\n",
+            "etc/sddm.conf.d/90-ltsp-autologin.conf": f"{HEADER}[Autologin]\nUser={user}\n",
         },
         {path: {"50-autologin": gdm if user else ""} for path in GDM_FILES},
     )
 
 
-def relogin_files(again: bool) -> LoginFiles:
+def relogin_files(enabled: bool) -> LoginFiles:
     """Whether a user who logs out is logged in again."""
-    gdm = f"[daemon]\nTimedLoginEnable={_boolean(again)}\nTimedLoginDelay={_DELAY}\n"
-    lightdm = f"{HEAD}[Seat:*]\nautologin-user-timeout={_DELAY if again else 0}\n"
+    gdm = f"[daemon]\nTimedLoginEnable={_boolean(enabled)}\nTimedLoginDelay={_RELOGIN_DELAY}\n"
+    lightdm = f"{HEADER}[Seat:*]\nautologin-user-timeout={_RELOGIN_DELAY if enabled else 0}\n"
     return LoginFiles(
         {
-            "etc/ltsp/relogin": f"{int(again)}\n",
+            "etc/ltsp/relogin": f"{int(enabled)}\n",
             "etc/lightdm/lightdm.conf.d/90-ltsp-relogin.conf": lightdm,
-            "etc/sddm.conf.d/90-ltsp-relogin.conf": f"{HEAD}[Autologin]\nRelogin={_boolean(again)}\n",
+            "etc/sddm.conf.d/90-ltsp-relogin.conf": f"{HEADER}[Autologin]\nRelogin={_boolean(enabled)}\n",
         },
         {path: {"60-relogin": gdm} for path in GDM_FILES},
     )
@@ -65,9 +65,9 @@ def display_manager_files(key: str, text: str) -> LoginFiles:
         case "GDM3_CONF":
             return LoginFiles({}, {path: {"70-more": f"[daemon]\n{text}"} for path in GDM_FILES})
         case "LIGHTDM_CONF":
-            return LoginFiles({"etc/lightdm/lightdm.conf.d/95-ltsp.conf": f"{HEAD}[Seat:*]\n{text}"})
+            return LoginFiles({"etc/lightdm/lightdm.conf.d/95-ltsp.conf": f"{HEADER}[Seat:*]\n{text}"})
         case _:
-            return LoginFiles({"etc/sddm.conf.d/95-ltsp.conf": f"{HEAD}[Autologin]\n{text}"})
+            return LoginFiles({"etc/sddm.conf.d/95-ltsp.conf": f"{HEADER}[Autologin]\n{text}"})
 
 
 def parse_account(value: str) -> str:
@@ -77,8 +77,8 @@ def parse_account(value: str) -> str:
     """
     old, slash, new = value.partition("/")
     if not slash:
-        return quoting.user(value)
-    if not _PLAIN.fullmatch(old) or not _ACCOUNT.fullmatch(new):
+        return quoting.check_user(value)
+    if not _PLAIN.fullmatch(old) or not _ACCOUNT_PART.fullmatch(new):
         raise ValueError("is neither an account nor OLD/NEW, which derives an account from the hostname")
     return f"%{{HOSTNAME/{old}/{new}}}"
 

@@ -28,7 +28,7 @@ _HASH = re.compile(
     r"|\$1\$[./0-9A-Za-z]{1,8}\$[./0-9A-Za-z]{22}"
 )
 """The methods of libxcrypt that are suitable for passwords. crypt(5)"""
-_CLASS = re.compile(r"\[:(\w+):\]")
+_CHARACTER_CLASS = re.compile(r"\[:(\w+):\]")
 _CLASSES = {
     "alnum": "0-9A-Za-z",
     "alpha": "A-Za-z",
@@ -38,7 +38,7 @@ _CLASSES = {
     "xdigit": "0-9A-Fa-f",
 }
 _EXPRESSION = re.compile(r"[A-Za-z0-9_.$^*+?|()\[\]\\:-]+")
-_LONGEST = 256
+_MAX_LENGTH = 256
 """Maximum characters of an expression, and bytes of a password."""
 
 
@@ -46,9 +46,9 @@ _LONGEST = 256
 class Accounts:
     """The accounts that may get passwords, and a key for the salts."""
 
-    people: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
     """Accounts that expressions match: people of the server and of the images, no service accounts."""
-    others: frozenset[str] = frozenset({"root"})
+    named_only: frozenset[str] = frozenset({"root"})
     """Accounts that must be named explicitly."""
     key: bytes = b""
     """A secret of this server. Salts are derived from it, so that the same settings always give the same bytes."""
@@ -65,7 +65,7 @@ def hash_passwords(setting: Setting, accounts: Accounts, warnings: list[str]) ->
         if not slash or not name:
             raise ValueError(f"word {number} is not USER/PASSWORD (password in base64 or hashed)")
         names = _match_accounts(name, accounts)
-        if not names or (names == [name] and name not in accounts.people | accounts.others):
+        if not names or (names == [name] and name not in accounts.users | accounts.named_only):
             warnings.append(f"{setting.where}: {setting.key}: neither the server nor an image has an account {name!a}")
         for each in names:
             found[each] = _hash_secret(each, secret, accounts.key, number)
@@ -74,15 +74,15 @@ def hash_passwords(setting: Setting, accounts: Accounts, warnings: list[str]) ->
 
 def _match_accounts(expression: str, accounts: Accounts) -> list[str]:
     is_plain = _NAME.fullmatch(expression) and "." not in expression
-    if is_plain or expression in accounts.people | accounts.others:
+    if is_plain or expression in accounts.users | accounts.named_only:
         return [expression]
-    if len(expression) > _LONGEST or not _EXPRESSION.fullmatch(_CLASS.sub("", expression)):
-        raise ValueError(f"{expression[:_LONGEST]!a} is not a regular expression for user names")
+    if len(expression) > _MAX_LENGTH or not _EXPRESSION.fullmatch(_CHARACTER_CLASS.sub("", expression)):
+        raise ValueError(f"{expression[:_MAX_LENGTH]!a} is not a regular expression for user names")
     try:
-        pattern = re.compile(_CLASS.sub(lambda match: _CLASSES.get(match[1], ""), expression))
+        pattern = re.compile(_CHARACTER_CLASS.sub(lambda match: _CLASSES.get(match[1], ""), expression))
     except re.error as error:
         raise ValueError(f"{expression!a} is not a regular expression for user names: {error}") from None
-    return sorted(name for name in accounts.people if pattern.fullmatch(name))
+    return sorted(name for name in accounts.users if pattern.fullmatch(name))
 
 
 def _hash_secret(name: str, secret: str, key: bytes, number: int) -> str:
@@ -94,7 +94,7 @@ def _hash_secret(name: str, secret: str, key: bytes, number: int) -> str:
                 f"word {number} has an invalid hash; create one with `openssl passwd -6`, in single quotes"
             )
         return secret
-    return sha512_crypt(_decode_password(secret, number), salt(key + b"\0" + name.encode("ascii")))
+    return sha512_crypt(_decode_password(secret, number), derive_salt(key + b"\0" + name.encode("ascii")))
 
 
 def _decode_password(secret: str, number: int) -> bytes:
@@ -104,8 +104,8 @@ def _decode_password(secret: str, number: int) -> bytes:
     except (binascii.Error, ValueError):
         raise ValueError(f"word {number} has neither a hash nor base64 after the slash") from None
     password = password.removesuffix(b"\n").removesuffix(b"\r")
-    if len(password) > _LONGEST or any(byte < 32 or byte == 127 for byte in password):
-        raise ValueError(f"word {number} has a password with control characters, or with more than {_LONGEST} bytes")
+    if len(password) > _MAX_LENGTH or any(byte < 32 or byte == 127 for byte in password):
+        raise ValueError(f"word {number} has a password with control characters, or with more than {_MAX_LENGTH} bytes")
     return password
 
 
@@ -116,9 +116,9 @@ SALT_LENGTH = 16
 ALPHABET = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-def sha512_crypt(password: bytes, salt: str) -> str:
-    """The hash of a password; `salt` is up to 16 characters of the alphabet."""
-    raw_salt = salt.encode("ascii")
+def sha512_crypt(password: bytes, derive_salt: str) -> str:
+    """The hash of a password; `derive_salt` is up to 16 characters of the alphabet."""
+    raw_salt = derive_salt.encode("ascii")
     other = hashlib.sha512(password + raw_salt + password).digest()  # 4-8
     length = len(password)
     digest = hashlib.sha512(password + raw_salt + _repeat_to_length(other, length))  # 1-3, 9-10
@@ -137,10 +137,10 @@ def sha512_crypt(password: bytes, salt: str) -> str:
             state if number & 1 else p,
         ]
         state = hashlib.sha512(b"".join(pieces)).digest()
-    return f"$6${salt}${_encode(state)}"
+    return f"$6${derive_salt}${_encode_hash(state)}"
 
 
-def salt(key: bytes) -> str:
+def derive_salt(key: bytes) -> str:
     """A salt derived from a key, which reveals nothing about it."""
     digest = hashlib.sha256(key).digest()
     return "".join(ALPHABET[byte & 63] for byte in digest[:SALT_LENGTH])
@@ -150,7 +150,7 @@ def _repeat_to_length(digest: bytes, length: int) -> bytes:
     return (digest * (length // len(digest) + 1))[:length]
 
 
-def _encode(digest: bytes) -> str:
+def _encode_hash(digest: bytes) -> str:
     """Step 22: three bytes at a time, in a special order, lowest six bits first."""
     groups = [(number, 21 + number, 42 + number) for number in range(21)]
     # Each group is rotated by one against the one before: (0,21,42), (22,43,1), (44,2,23), …

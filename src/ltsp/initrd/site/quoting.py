@@ -9,7 +9,7 @@ import ipaddress
 import re
 import string
 
-TEMPLATES = frozenset({"IP", "MAC", "HOSTNAME", "SERVER"})
+TEMPLATE_NAMES = frozenset({"IP", "MAC", "HOSTNAME", "SERVER"})
 """Names that a client expands in `%{NAME}`."""
 
 _TEMPLATE = re.compile(r"%\{([^}]*)\}?")
@@ -20,7 +20,7 @@ _DOMAIN = re.compile(rf"{_HOSTNAME.pattern}(?:\.{_HOSTNAME.pattern})*\.?")
 _ALIAS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,253}")
 """Wider than a hostname: names in hosts(5) may have underscores."""
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,254}")
-_UNIT_KINDS = (
+_UNIT_SUFFIXES = (
     ".service",
     ".socket",
     ".timer",
@@ -37,7 +37,7 @@ _SIZE = re.compile(r"[1-9][0-9]*[KMG]?")
 _SCHEDULE = re.compile(r"@(?:reboot|yearly|annually|monthly|weekly|daily|midnight|hourly)|[0-9A-Za-z*/,~-]+")
 
 
-def one_line(value: str) -> str:
+def check_one_line(value: str) -> str:
     """A line of text without control characters, in UTF-8."""
     if "\n" in value:
         raise ValueError("has more than one line")
@@ -49,38 +49,38 @@ def one_line(value: str) -> str:
     return value
 
 
-def template(value: str) -> str:
+def check_template(value: str) -> str:
     """A line with templates that the client expands."""
-    one_line(value)
+    check_one_line(value)
     for match in _TEMPLATE.finditer(value):
-        if not match[0].endswith("}") or match[1] not in TEMPLATES:
-            known = ", ".join(f"%{{{name}}}" for name in sorted(TEMPLATES))
+        if not match[0].endswith("}") or match[1] not in TEMPLATE_NAMES:
+            known = ", ".join(f"%{{{name}}}" for name in sorted(TEMPLATE_NAMES))
             raise ValueError(f"contains {match[0]}; clients expand only {known}")
     return value
 
 
-def flag(value: str) -> bool:
+def parse_flag(value: str) -> bool:
     if value not in {"0", "1"}:
         raise ValueError("is neither 0 nor 1")
     return value == "1"
 
 
-def hostname(value: str) -> str:
+def check_hostname(value: str) -> str:
     """A hostname of one label, possibly with numbers that the client expands."""
     if not _HOSTNAME.fullmatch(_fill_templates(value, {"IP", "MAC"})):
         raise ValueError("is not a hostname: use at most 63 letters, digits and hyphens, and %{IP} or %{MAC}")
     return value
 
 
-def machine(value: str) -> str:
+def check_machine(value: str) -> str:
     if not is_address(value) and not _DOMAIN.fullmatch(value):
         raise ValueError("is neither an address nor a hostname")
     return value
 
 
-def machine_or_server(value: str) -> str:
-    """Like `machine`, or the client's server."""
-    return value if value == "%{SERVER}" else machine(value)
+def check_machine_or_server(value: str) -> str:
+    """Like `check_machine`, or the client's server."""
+    return value if value == "%{SERVER}" else check_machine(value)
 
 
 def is_address(value: str) -> bool:
@@ -92,7 +92,7 @@ def is_address(value: str) -> bool:
     return "%" not in value
 
 
-def addresses(value: str) -> str:
+def check_addresses(value: str) -> str:
     """Addresses, separated by single spaces."""
     words = value.split()
     for word in words:
@@ -101,7 +101,7 @@ def addresses(value: str) -> str:
     return " ".join(words)
 
 
-def domains(value: str) -> str:
+def check_domains(value: str) -> str:
     """resolv.conf(5), search"""
     words = value.split()
     for word in words:
@@ -110,21 +110,21 @@ def domains(value: str) -> str:
     return " ".join(words)
 
 
-def hosts_line(value: str) -> str:
+def check_hosts_line(value: str) -> str:
     """hosts(5)"""
-    line = template(value).strip()
+    line = check_template(value).strip()
     first, *names = line.partition("#")[0].split() or [""]
     if line and not line.startswith("#"):
         if first != "%{SERVER}" and not is_address(first):
             raise ValueError("is not an address with names, such as 192.168.67.10 nfs-server")
-        if not names or not all(_ALIAS.fullmatch(_fill_templates(name, TEMPLATES)) for name in names):
+        if not names or not all(_ALIAS.fullmatch(_fill_templates(name, TEMPLATE_NAMES)) for name in names):
             raise ValueError("has no hostnames after the address")
     return line
 
 
-def fstab_line(value: str) -> str:
+def check_fstab_line(value: str) -> str:
     """fstab(5)"""
-    line = template(value).strip()
+    line = check_template(value).strip()
     if line and not line.startswith("#"):
         fields = line.split()
         if not 3 <= len(fields) <= 6 or not all(map(_FIELD.fullmatch, fields)):
@@ -136,9 +136,9 @@ def fstab_line(value: str) -> str:
     return line
 
 
-def crontab_line(value: str) -> str:
+def check_crontab_line(value: str) -> str:
     """crontab(5) of the system, with the user before the command."""
-    line = template(value).strip()
+    line = check_template(value).strip()
     if line and not line.startswith("#"):
         times = 1 if line.startswith("@") else 5
         fields = line.split(None, times + 1)
@@ -151,12 +151,12 @@ def crontab_line(value: str) -> str:
     return line
 
 
-def units(value: str) -> tuple[str, ...]:
+def parse_units(value: str) -> tuple[str, ...]:
     """Names of units; one without a suffix is a service. systemd.unit(5)"""
-    return tuple(word if word.endswith(_UNIT_KINDS) else f"{word}.service" for word in unit_words(value))
+    return tuple(word if word.endswith(_UNIT_SUFFIXES) else f"{word}.service" for word in parse_unit_words(value))
 
 
-def unit_words(value: str) -> tuple[str, ...]:
+def parse_unit_words(value: str) -> tuple[str, ...]:
     words = value.split()
     for word in words:
         if not _UNIT.fullmatch(word):
@@ -164,42 +164,42 @@ def unit_words(value: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def has_kind(unit: str) -> bool:
-    return unit.endswith(_UNIT_KINDS)
+def has_unit_suffix(unit: str) -> bool:
+    return unit.endswith(_UNIT_SUFFIXES)
 
 
-def user(value: str) -> str:
+def check_user(value: str) -> str:
     """The name of an account, possibly with numbers that the client expands."""
     if value and not _USER.fullmatch(_fill_templates(value, {"IP", "MAC"})):
         raise ValueError("is not an account name")
     return value
 
 
-def zone(value: str) -> str:
+def check_time_zone(value: str) -> str:
     """The name of a file below /usr/share/zoneinfo. tzfile(5)"""
     if not _ZONE.fullmatch(value):
         raise ValueError("is not a time zone such as Europe/Athens")
     return value
 
 
-def size(value: str) -> str:
+def check_size(value: str) -> str:
     """journald.conf(5)"""
     if not _SIZE.fullmatch(value):
         raise ValueError("is not a size such as 16M")
     return value
 
 
-def ini_lines(value: str) -> str:
+def check_ini_lines(value: str) -> str:
     """Lines for a file of sections and keys; their meaning is not checked."""
     lines = value.strip().split("\n")
     for line in lines:
-        template(line)
+        check_template(line)
     if value.startswith("/"):
         raise ValueError("is a path; write the lines themselves here")
     return "".join(line.strip() + "\n" for line in lines if line.strip())
 
 
-def script(value: str) -> str:
+def check_script(value: str) -> str:
     """Any commands for a shell, without control characters; bytes that are not UTF-8 are kept."""
     for character in value:
         if (

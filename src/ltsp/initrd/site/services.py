@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
-from ltsp.initrd.site.quoting import has_kind
+from ltsp.initrd.site.quoting import has_unit_suffix
 from ltsp.tree.node import Directory, Symlink
 from ltsp.tree.tree import Tree
 
@@ -41,8 +41,8 @@ class ServiceRow:
     """
 
 
-def default_units(fate: ServicePolicy) -> tuple[str, ...]:
-    return tuple(unit for service in read_services() if service.policy is fate for unit in service.units)
+def list_units_by_policy(policy: ServicePolicy) -> tuple[str, ...]:
+    return tuple(unit for service in read_services() if service.policy is policy for unit in service.units)
 
 
 def find_service(word: str) -> ServiceRow | None:
@@ -56,7 +56,9 @@ def units_to_keep(words: Iterable[str]) -> tuple[str, ...]:
     """
     kinds = (".service", ".timer", ".socket", ".path", "@.service")
     return tuple(
-        unit for word in words for unit in _units_of(word, [word] if has_kind(word) else [word + k for k in kinds])
+        unit
+        for word in words
+        for unit in _units_of(word, [word] if has_unit_suffix(word) else [word + k for k in kinds])
     )
 
 
@@ -64,12 +66,14 @@ def units_to_disable(words: Iterable[str]) -> tuple[str, ...]:
     """The units of MASK_SYSTEM_SERVICES and DISABLE_SYSTEM_SERVICES: the whole row of a word, else that unit; without a
     suffix it is a service.
     """
-    return tuple(unit for word in words for unit in _units_of(word, [word if has_kind(word) else f"{word}.service"]))
+    return tuple(
+        unit for word in words for unit in _units_of(word, [word if has_unit_suffix(word) else f"{word}.service"])
+    )
 
 
-def _units_of(word: str, otherwise: Iterable[str]) -> Iterable[str]:
+def _units_of(word: str, fallback: Iterable[str]) -> Iterable[str]:
     service = find_service(word)
-    return service.units if service is not None else otherwise
+    return service.units if service is not None else fallback
 
 
 def has_unit(tree: Tree, unit: str) -> bool:
@@ -77,8 +81,8 @@ def has_unit(tree: Tree, unit: str) -> bool:
 
     systemd.unit(5), systemd-sysv-generator(8)
     """
-    for above in UNIT_DIRECTORIES:
-        directory = tree.follow(f"{above}/systemd/system")
+    for parent in UNIT_DIRECTORIES:
+        directory = tree.follow(f"{parent}/systemd/system")
         node = directory.entries.get(unit) if isinstance(directory, Directory) else None
         if node is not None:
             return not (isinstance(node, Symlink) and node.target == "/dev/null")
@@ -115,9 +119,9 @@ def _parse_rows(text: str) -> Iterator[ServiceRow]:
 
 
 def _parse_row(row: list[str], reason: str) -> ServiceRow:
-    fate, *units = row
-    if fate == ServicePolicy.CRON.value:
-        until = next(n for n, word in enumerate(units) if word.endswith(":")) + 1
-        directories = [word.removesuffix(":") for word in units[:until]]
-        units = [f"{directory}/{job}" for directory in directories for job in units[until:]]
-    return ServiceRow(ServicePolicy(fate), reason, tuple(units))
+    policy, *units = row
+    if policy == ServicePolicy.CRON.value:
+        directory_count = next(n for n, word in enumerate(units) if word.endswith(":")) + 1
+        directories = [word.removesuffix(":") for word in units[:directory_count]]
+        units = [f"{directory}/{job}" for directory in directories for job in units[directory_count:]]
+    return ServiceRow(ServicePolicy(policy), reason, tuple(units))

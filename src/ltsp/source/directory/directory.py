@@ -21,8 +21,8 @@ from ltsp.inspection.mount_plan import MountDecision, decide_mounts
 from ltsp.source.directory import package_lock
 from ltsp.source.directory.scan import MountPoint, Scan
 from ltsp.source.snapshot import snapshot
-from ltsp.source.snapshot.btrfs import find_own_snapshot_dir
-from ltsp.source.snapshot.frozen import Frozen, MountSelection, SnapshotBase
+from ltsp.source.snapshot.btrfs import find_snapshot_dir_in_source
+from ltsp.source.snapshot.frozen import FrozenMount, MountSelection, SnapshotBase
 from ltsp.source.source import Plan, SourcePart
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, encode, printable
@@ -42,9 +42,9 @@ class DirectorySource:
     path: str
     """As the user gave it."""
     description: str
-    leave_out: tuple[str, ...] = ()
+    excluded_directories: tuple[str, ...] = ()
     """Directories of the host that are never part of the tree: the output directories."""
-    at: str = ""
+    subdir: str = ""
     """Its path in the system that it is a part of; empty for a whole system."""
     warnings: tuple[str, ...] = ()
     snapshots: str = snapshot.NONE
@@ -57,49 +57,49 @@ class DirectorySource:
 
     def plan(self) -> Plan:
         with self._open_root() as root:
-            decisions = _decide_mounts(root, self.at)
-            outputs = _find_inside(root, self.leave_out)
-            taken = (SourcePart("", f"directory {decode(root.path())}"),)
+            decisions = _decide_mounts(root, self.subdir)
+            excluded = _find_directories_below(root, self.excluded_directories)
+            root_part = (SourcePart("", f"directory {decode(root.path())}"),)
         missing = tuple(
             f"/{printable(decision.path)} is left out: {decision.reason}"
             for decision in decisions
             if decision.is_vital and not decision.included
         )
         return Plan(
-            included=taken + tuple(_make_part(decision) for decision in decisions if decision.included),
+            included=root_part + tuple(_make_part(decision) for decision in decisions if decision.included),
             left_out=tuple(_make_part(decision) for decision in decisions if not decision.included)
-            + tuple(SourcePart(path, "output directory", "an image does not include itself") for path in outputs),
+            + tuple(SourcePart(path, "output directory", "an image does not include itself") for path in excluded),
             warnings=self.warnings + missing + self.outcome.warnings,
             snapshots=self.outcome.snapshots,
-            read_live=self.outcome.refused,
-            is_frozen=self.outcome.whole,
+            live_parts=self.outcome.refused,
+            is_frozen=self.outcome.is_complete,
             invalid_reason=self.outcome.invalid_reason(),
         )
 
     @contextmanager
     def peek_tree(self, selection: Selection) -> Iterator[Tree]:
-        with ExitStack() as opened:
-            root = opened.enter_context(self._open_root())
-            decisions = _decide_mounts(root, self.at)
-            roots = {"": root, **_open_mounts(root, decisions, opened)}
-            yield self._scan(selection, Faults(skip_unreadable=True), decisions, roots, (), opened)
+        with ExitStack() as stack:
+            root = stack.enter_context(self._open_root())
+            decisions = _decide_mounts(root, self.subdir)
+            roots = {"": root, **_open_mounts(root, decisions, stack)}
+            yield self._scan(selection, Faults(skip_unreadable=True), decisions, roots, (), stack)
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
-        with ExitStack() as opened:
-            root = opened.enter_context(self._open_root())
-            decisions = _decide_mounts(root, self.at)
-            roots = {"": root, **_open_mounts(root, decisions, opened)}
+        with ExitStack() as stack:
+            root = stack.enter_context(self._open_root())
+            decisions = _decide_mounts(root, self.subdir)
+            roots = {"": root, **_open_mounts(root, decisions, stack)}
             bases = _find_bases(roots, decisions)
             selection = _exclude_directories(
-                selection, {path for live in bases if (path := find_own_snapshot_dir(live))}
+                selection, {path for base in bases if (path := find_snapshot_dir_in_source(base))}
             )
             frozen_mounts, refused = snapshot.take_snapshots(
-                bases, self.snapshots, _select_in_mounts(selection, decisions), opened
+                bases, self.snapshots, _select_in_mounts(selection, decisions), stack
             )
-            whole = not refused and {each.path for each in frozen_mounts} >= roots.keys()
-            opened.enter_context(self.outcome.hold(frozen_mounts, refused, whole=whole))
-            yield self._scan(selection, faults, decisions, roots, frozen_mounts, opened)
+            is_complete = not refused and {each.path for each in frozen_mounts} >= roots.keys()
+            stack.enter_context(self.outcome.hold(frozen_mounts, refused, is_complete=is_complete))
+            yield self._scan(selection, faults, decisions, roots, frozen_mounts, stack)
 
     def _scan(
         self,
@@ -107,24 +107,26 @@ class DirectorySource:
         faults: Faults,
         decisions: Sequence[MountDecision],
         roots: Mapping[str, RootDirectory],
-        frozen_mounts: Sequence[Frozen],
-        opened: ExitStack,
+        frozen_mounts: Sequence[FrozenMount],
+        stack: ExitStack,
     ) -> Tree:
-        """The tree of these roots, from snapshots as far as there are some, readable until `opened` closes."""
+        """The tree of these roots, from snapshots as far as there are some, readable until `stack` closes."""
         frozen = {each.path: each.root for each in frozen_mounts}
-        others = {path: live for path, live in roots.items() if path not in frozen}
-        copies = _clone_mounts(others, opened)
-        bare = len(copies) == len(others)
-        read = {**others, **copies, **frozen}
+        others = {path: base for path, base in roots.items() if path not in frozen}
+        copies = _clone_mounts(others, stack)
+        mounts_cloned = len(copies) == len(others)
+        readable_roots = {**others, **copies, **frozen}
         points = {path: MountPoint(root, use_root_metadata=True) for path, root in frozen.items()} | {
             decision.path: MountPoint(
-                root=read.get(decision.path),
-                metadata=_DEFAULT_METADATA if decision.may_hang and not bare else None,
+                root=readable_roots.get(decision.path),
+                metadata=_DEFAULT_METADATA if decision.may_hang and not mounts_cloned else None,
             )
             for decision in decisions
         }
-        outputs = _find_identities(self.leave_out, roots[""], frozen_mounts)
-        return Scan(selection, faults, mounts=points, bare=bare, outputs=outputs).run(read[""])
+        excluded = _identify_directories(self.excluded_directories, roots[""], frozen_mounts)
+        return Scan(selection, faults, mounts=points, mounts_cloned=mounts_cloned, excluded_inodes=excluded).run(
+            readable_roots[""]
+        )
 
     def check_snapshots(self) -> None:
         """Raises LtspError if the requested kind is not possible for this directory. Changes nothing."""
@@ -132,8 +134,8 @@ class DirectorySource:
             snapshot.check_can_snapshot(self.snapshots, root, printable(self.path))
 
     @contextmanager
-    def lock_package_manager(self, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
-        with self._open_root() as root, package_lock.hold(root, timeout, waiting) as notes:
+    def lock_package_manager(self, timeout: float, on_wait: Callable[[str], None]) -> Iterator[list[str]]:
+        with self._open_root() as root, package_lock.hold_package_locks(root, timeout, on_wait) as notes:
             yield notes
 
     def _open_root(self) -> RootDirectory:
@@ -143,18 +145,16 @@ class DirectorySource:
             raise SourceError(f"cannot open {printable(self.path)}: {error.strerror}") from error
 
 
-def _decide_mounts(root: RootDirectory, at: str) -> list[MountDecision]:
-    met = mounts.mounts_below(mounts.read_mounts(), root.path(), mount_id(root.descriptor))
-    return decide_mounts(met, find_block_device, at)
+def _decide_mounts(root: RootDirectory, subdir: str) -> list[MountDecision]:
+    mounts_inside = mounts.find_mounts_below(mounts.read_mounts(), root.path(), mount_id(root.descriptor))
+    return decide_mounts(mounts_inside, find_block_device, subdir)
 
 
 def _make_part(decision: MountDecision) -> SourcePart:
     return SourcePart(decision.path, decision.description, decision.reason)
 
 
-def _open_mounts(
-    root: RootDirectory, decisions: Sequence[MountDecision], opened: ExitStack
-) -> dict[str, RootDirectory]:
+def _open_mounts(root: RootDirectory, decisions: Sequence[MountDecision], stack: ExitStack) -> dict[str, RootDirectory]:
     """The roots of the included mounts, by path.
 
     Those that cannot be reached are missing: the scan reports the directory that denies access.
@@ -170,23 +170,23 @@ def _open_mounts(
         except PermissionError:
             continue
         except OSError as error:
-            raise _replaced_error(decision) from error
-        roots[decision.path] = opened.enter_context(RootDirectory(descriptor))
+            raise _mount_changed_error(decision) from error
+        roots[decision.path] = stack.enter_context(RootDirectory(descriptor))
         if mount_id(descriptor) not in (decision.mount.id, None):
-            raise _replaced_error(decision)
+            raise _mount_changed_error(decision)
     return roots
 
 
-def _replaced_error(decision: MountDecision) -> SourceError:
+def _mount_changed_error(decision: MountDecision) -> SourceError:
     return SourceError(f"/{printable(decision.path)} was just mounted or unmounted", "try again")
 
 
-def _clone_mounts(roots: Mapping[str, RootDirectory], opened: ExitStack) -> dict[str, RootDirectory]:
+def _clone_mounts(roots: Mapping[str, RootDirectory], stack: ExitStack) -> dict[str, RootDirectory]:
     """A private copy of each mount; none if that is not permitted (not root, a user namespace, Linux before 5.2)."""
     copies = {}
     for path, root in roots.items():
         try:
-            copies[path] = opened.enter_context(RootDirectory(clone_mount(root.descriptor)))
+            copies[path] = stack.enter_context(RootDirectory(clone_mount(root.descriptor)))
         except OSError:
             return {}
     return copies
@@ -198,15 +198,17 @@ def _find_bases(roots: Mapping[str, RootDirectory], decisions: Sequence[MountDec
     own = snapshot.find_mount(roots[""])
     if own is not None:
         included[""] = own
-    bases = (snapshot.find_base(path, included[path], root) for path, root in roots.items() if path in included)
-    return [live for live in bases if live is not None]
+    bases = (
+        snapshot.find_snapshot_base(path, included[path], root) for path, root in roots.items() if path in included
+    )
+    return [base for base in bases if base is not None]
 
 
-def _exclude_directories(selection: Selection, left_out: Collection[str]) -> Selection:
+def _exclude_directories(selection: Selection, excluded: Collection[str]) -> Selection:
     """The selection without these directories, which belong to LTSP."""
-    if not left_out:
+    if not excluded:
         return selection
-    return lambda path, directory: Inclusion.NOTHING if path in left_out else selection(path, directory)
+    return lambda path, directory: Inclusion.NOTHING if path in excluded else selection(path, directory)
 
 
 def _select_in_mounts(selection: Selection, decisions: Sequence[MountDecision]) -> MountSelection:
@@ -215,24 +217,24 @@ def _select_in_mounts(selection: Selection, decisions: Sequence[MountDecision]) 
 
     def wanted(path: str, mount: str) -> Inclusion:
         names = path.split("/")
-        above = ["/".join(names[:end]) for end in range(1, len(names))]
-        nearest = next((way for way in (path, *reversed(above)) if way in mounted), "")
-        if nearest != mount or any(selection(way, True) is not Inclusion.ALL for way in above):
+        ancestors = ["/".join(names[:end]) for end in range(1, len(names))]
+        nearest = next((ancestor for ancestor in (path, *reversed(ancestors)) if ancestor in mounted), "")
+        if nearest != mount or any(selection(ancestor, True) is not Inclusion.ALL for ancestor in ancestors):
             return Inclusion.NOTHING
         return selection(path, True)
 
     return wanted
 
 
-def _find_inside(root: RootDirectory, directories: Sequence[str]) -> list[str]:
+def _find_directories_below(root: RootDirectory, directories: Sequence[str]) -> list[str]:
     """The paths, relative to the root, of the directories that are below it."""
     prefix = root.path().rstrip(b"/") + b"/"
     paths = (os.path.realpath(encode(directory)) for directory in directories)
     return sorted({decode(path.removeprefix(prefix)) for path in paths if path.startswith(prefix) and path != prefix})
 
 
-def _find_identities(
-    directories: Sequence[str], root: RootDirectory, frozen_mounts: Sequence[Frozen]
+def _identify_directories(
+    directories: Sequence[str], root: RootDirectory, frozen_mounts: Sequence[FrozenMount]
 ) -> frozenset[tuple[int, int]]:
     """Device and inode of the existing directories, which identify them under any path, including bind mounts.
 

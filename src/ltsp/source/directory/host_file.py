@@ -17,12 +17,12 @@ from ltsp.storage.blocks import write_sparse
 from ltsp.tree.content import Content
 from ltsp.tree.name import decode, printable, to_os
 
-_TICK = 20_000_000
+_CLOCK_TICK_NS = 20_000_000
 """Granularity of a file system's clock, in nanoseconds: kernels before 6.13 step it by 1 to 4 ms; with a margin."""
-_LARGE = 1 << 20
+_READAHEAD_SIZE = 1 << 20
 """Size in bytes from which the kernel is asked to read ahead further."""
 
-GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ESTALE})
+VANISHED_ERRNOS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ESTALE})
 """The path is gone or now leads to something else: a file instead of a directory, a link, a new mount."""
 
 
@@ -39,7 +39,7 @@ class HostDirectory:
 class HostFile:
     """The content of a host file, with its state at the time of the scan."""
 
-    place: HostDirectory
+    host_directory: HostDirectory
     name: str
     inode: int
     size: int
@@ -49,17 +49,17 @@ class HostFile:
 
     def open(self) -> HostStream:
         try:
-            descriptor, status = self.place.root.open_file(self.place.path, to_os(self.name))
+            descriptor, status = self.host_directory.root.open_file(self.host_directory.path, to_os(self.name))
         except NotRegularFile as error:
             raise FileVanished(f"{self._display_path()} is no longer a regular file") from error
         except OSError as error:
-            if error.errno in GONE:
+            if error.errno in VANISHED_ERRNOS:
                 raise FileVanished(f"{self._display_path()} has disappeared since the scan") from error
             raise
         return HostStream(self, descriptor, status)
 
     def _display_path(self) -> str:
-        return printable(f"{decode(self.place.path)}/{self.name}")
+        return printable(f"{decode(self.host_directory.path)}/{self.name}")
 
 
 class HostStream:
@@ -75,8 +75,8 @@ class HostStream:
     def __init__(self, seen: HostFile, descriptor: int, status: os.stat_result) -> None:
         self._descriptor = descriptor
         self._start = time.time_ns()
-        if -_TICK <= self._start - status.st_ctime_ns <= _TICK:
-            time.sleep((status.st_ctime_ns + _TICK - self._start) / 1e9 + 0.001)
+        if -_CLOCK_TICK_NS <= self._start - status.st_ctime_ns <= _CLOCK_TICK_NS:
+            time.sleep((status.st_ctime_ns + _CLOCK_TICK_NS - self._start) / 1e9 + 0.001)
             status = os.fstat(descriptor)
             self._start = time.time_ns()
         self._before = status
@@ -86,7 +86,7 @@ class HostStream:
         self._sparse = status.st_blocks * 512 < self.size
         same = status.st_mtime_ns == seen.mtime_ns and self.size == seen.size and status.st_ino == seen.inode
         self.mtime: int | None = None if same else status.st_mtime_ns // 1_000_000_000
-        if self.size >= _LARGE:
+        if self.size >= _READAHEAD_SIZE:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
     @property
@@ -136,10 +136,10 @@ class HostStream:
         ctime = after.st_ctime_ns
         if ctime != before.st_ctime_ns or after.st_mtime_ns != before.st_mtime_ns or after.st_size != before.st_size:
             return False
-        if ctime < self._start - _TICK:
+        if ctime < self._start - _CLOCK_TICK_NS:
             return True
         # A ctime in the future (the clock was set back) cannot come from a write during the reading either.
-        return ctime > time.time_ns() + _TICK
+        return ctime > time.time_ns() + _CLOCK_TICK_NS
 
     def __enter__(self) -> Self:
         return self
@@ -150,7 +150,7 @@ class HostStream:
         os.close(self._descriptor)
 
 
-_PIECE = 1 << 20
+_PIECE_SIZE = 1 << 20
 
 
 @contextmanager
@@ -167,7 +167,8 @@ def spill_to_host(content: Content) -> Iterator[str]:
             _copy(content, copy.fileno())
         except OSError as error:
             raise SourceError(
-                f"cannot copy a file of the source to a temporary file: {error.strerror}", "set TMPDIR to a directory with enough free space"
+                f"cannot copy a file of the source to a temporary file: {error.strerror}",
+                "set TMPDIR to a directory with enough free space",
             ) from error
         yield f"/proc/self/fd/{copy.fileno()}"
 
@@ -181,7 +182,7 @@ def _copy(content: Content, target: int) -> None:
                 stream.skip(hole)
                 at += hole
                 continue
-            piece = stream.read(min(stream.size - at, _PIECE))
+            piece = stream.read(min(stream.size - at, _PIECE_SIZE))
             if not piece:
                 break
             write_sparse(target, piece, at)

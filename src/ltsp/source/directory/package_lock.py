@@ -20,7 +20,7 @@ from ltsp.host.process import Process
 from ltsp.host.root import RootDirectory
 from ltsp.tree.name import encode, printable
 
-_PAUSE = 0.2
+_POLL_INTERVAL = 0.2
 """Seconds between attempts: the kernel offers no lock call with a timeout."""
 
 
@@ -56,41 +56,41 @@ _LOCKS = (
 
 
 @contextmanager
-def hold(root: RootDirectory, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
+def hold_package_locks(root: RootDirectory, timeout: float, on_wait: Callable[[str], None]) -> Iterator[list[str]]:
     """Hold the locks of all package managers found below the root; yields a line for each that cannot be held.
 
-    `waiting` is called once for each lock that another process holds, with a line that names it.
+    `on_wait` is called once for each lock that another process holds, with a line that names it.
     Raises LockHeld after `timeout` seconds.
     """
-    until = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout
     notes: list[str] = []
-    with ExitStack() as held:
+    with ExitStack() as stack:
         for lock in _LOCKS:
             if _may_exist(root, lock.directory):
-                reason = _take_lock(root, lock, until, waiting, held)
+                reason = _take_lock(root, lock, deadline, on_wait, stack)
                 if reason:
                     notes.append(f"cannot lock /{lock.path} against package managers: {reason}")
         yield notes
 
 
 def _take_lock(
-    root: RootDirectory, lock: _PackageLock, until: float, waiting: Callable[[str], None], held: ExitStack
+    root: RootDirectory, lock: _PackageLock, deadline: float, on_wait: Callable[[str], None], stack: ExitStack
 ) -> str:
-    """Take the lock until `held` closes; returns why that is not possible, or empty."""
+    """Take the lock until `stack` closes; returns why that is not possible, or empty."""
     if lock.method is _LockMethod.EXISTENCE:
-        _wait_for_lock(lambda: not _may_exist(root, lock.path), lambda: None, lock, until, waiting)
+        _wait_for_lock(lambda: not _may_exist(root, lock.path), lambda: None, lock, deadline, on_wait)
         return "the lock is a file that exists while pacman runs, so ltsp can only wait until it is gone"
     try:
-        descriptor = root.follow_file(encode(lock.path))
+        descriptor = root.open_file_following_links(encode(lock.path))
     except OSError as error:
         return (error.strerror or str(error)).lower()
-    held.callback(os.close, descriptor)
+    stack.callback(os.close, descriptor)
     try:
         if lock.method is _LockMethod.RECORD:
-            attempt, holder = locks.try_record_lock, locks.record_holder
+            attempt, find_holder = locks.try_shared_record_lock, locks.find_record_lock_holder
         else:
-            attempt, holder = locks.try_flock, locks.holder
-        _wait_for_lock(lambda: attempt(descriptor), lambda: holder(descriptor), lock, until, waiting)
+            attempt, find_holder = locks.try_shared_flock, locks.find_flock_holder
+        _wait_for_lock(lambda: attempt(descriptor), lambda: find_holder(descriptor), lock, deadline, on_wait)
     except OSError as error:
         return (error.strerror or str(error)).lower()
     return ""
@@ -98,23 +98,23 @@ def _take_lock(
 
 def _wait_for_lock(
     try_lock: Callable[[], bool],
-    holder: Callable[[], Process | None],
+    find_holder: Callable[[], Process | None],
     lock: _PackageLock,
-    until: float,
-    waiting: Callable[[str], None],
+    deadline: float,
+    on_wait: Callable[[str], None],
 ) -> None:
     announced = False
     while not try_lock():
-        name = _describe_holder(holder())
-        if time.monotonic() >= until:
+        name = _describe_holder(find_holder())
+        if time.monotonic() >= deadline:
             hint = "try again when it has finished"
             if lock.method is _LockMethod.EXISTENCE:
                 hint += "; if none is running, remove that file"
             raise LockHeld(f"the package manager is running in the source: {name} holds /{lock.path}", hint)
         if not announced:
-            waiting(f"waiting for the package manager: {name} holds /{lock.path}")
+            on_wait(f"waiting for the package manager: {name} holds /{lock.path}")
             announced = True
-        time.sleep(_PAUSE)
+        time.sleep(_POLL_INTERVAL)
 
 
 def _describe_holder(process: Process | None) -> str:

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import FileUnreadable
 from ltsp.host.root import RootDirectory
-from ltsp.source.directory.host_file import GONE, HostDirectory, HostFile
+from ltsp.source.directory.host_file import VANISHED_ERRNOS, HostDirectory, HostFile
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import byte_sort_key, encode, from_os
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
 from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
-_SECOND = 1_000_000_000
+_NS_PER_SECOND = 1_000_000_000
 """In nanoseconds; the division rounds down, as squashfs and stat(1) do for times before 1970."""
 
 Xattrs = tuple[tuple[str, bytes], ...]
@@ -46,7 +46,7 @@ class MountPoint:
 class _ScanJob:
     """A directory to be scanned."""
 
-    place: HostDirectory
+    host_directory: HostDirectory
     path: str
     """In the tree."""
     name: str
@@ -62,9 +62,9 @@ class Scan:
     faults: Faults
     mounts: Mapping[str, MountPoint] = field(default_factory=dict)
     """By path in the tree."""
-    bare: bool = False
+    mounts_cloned: bool = False
     """The roots are copies of single mounts, so a file on which something is mounted is visible itself."""
-    outputs: Collection[tuple[int, int]] = ()
+    excluded_inodes: Collection[tuple[int, int]] = ()
     """Directories that are left out wherever they appear, by device and inode."""
     _jobs: list[_ScanJob] = field(default_factory=list)
     _links: dict[tuple[int, int, int], Node] = field(default_factory=dict)
@@ -95,20 +95,20 @@ class Scan:
         return Tree(directory)
 
     def _scan(self, job: _ScanJob) -> None:
-        descriptor = job.place.root.open_directory(job.place.path)
-        number = descriptor.number
-        status = os.fstat(number)
-        if (status.st_dev, status.st_ino) in self.outputs and job.path:
+        descriptor = job.host_directory.root.open_directory(job.host_directory.path)
+        fd = descriptor.number
+        status = os.fstat(fd)
+        if (status.st_dev, status.st_ino) in self.excluded_inodes and job.path:
             return
         entries: dict[str, Node] = {}
-        directory = Directory(self._metadata_of(status, _read_xattrs(number)), entries)
+        directory = Directory(self._share_metadata(status, _read_xattrs(fd)), entries)
         prefix = job.path and job.path + "/"
-        with os.scandir(number) as listing:
+        with os.scandir(fd) as listing:
             for entry in listing:
                 name = from_os(entry.name)
                 path = prefix + name
                 try:
-                    node = self._node(job.place, number, entry, name, path, entries)
+                    node = self._make_entry_node(job.host_directory, fd, entry, name, path, entries)
                 except OSError as error:
                     self._note(path, error)
                 else:
@@ -116,9 +116,9 @@ class Scan:
                         entries[name] = node
         job.siblings[job.name] = directory
 
-    def _node(
+    def _make_entry_node(
         self,
-        place: HostDirectory,
+        host_directory: HostDirectory,
         directory: int,
         entry: os.DirEntry[str],
         name: str,
@@ -129,24 +129,24 @@ class Scan:
         mounted = self.mounts.get(path) if name in self._mount_names else None
         # On a file system that does not store types in directories, is_dir() has to stat the entry.
         is_directory = (mounted is not None and mounted.metadata is not None) or entry.is_dir(follow_symlinks=False)
-        take = self.selection(path, is_directory)
-        if take is Inclusion.NOTHING:
+        inclusion = self.selection(path, is_directory)
+        if inclusion is Inclusion.NOTHING:
             return None
         if is_directory:
             if mounted is not None and mounted.metadata is not None:
                 return Directory(mounted.metadata)
-            if mounted is not None and mounted.root is not None and take is Inclusion.ALL:
+            if mounted is not None and mounted.root is not None and inclusion is Inclusion.ALL:
                 self._jobs.append(_ScanJob(HostDirectory(mounted.root, b""), path, name, entries))
                 return None
             if mounted is not None and mounted.root is not None and mounted.use_root_metadata:
-                number = mounted.root.open_directory(b"").number
-                return Directory(self._metadata_of(os.fstat(number), _read_xattrs(number)))
-            if mounted is None and take is Inclusion.ALL:
+                fd = mounted.root.open_directory(b"").number
+                return Directory(self._share_metadata(os.fstat(fd), _read_xattrs(fd)))
+            if mounted is None and inclusion is Inclusion.ALL:
                 raw = encode(name)
-                below = place.path + b"/" + raw if place.path else raw
-                self._jobs.append(_ScanJob(HostDirectory(place.root, below), path, name, entries))
+                below = host_directory.path + b"/" + raw if host_directory.path else raw
+                self._jobs.append(_ScanJob(HostDirectory(host_directory.root, below), path, name, entries))
                 return None
-        elif mounted is not None and not self.bare:
+        elif mounted is not None and not self.mounts_cloned:
             return None
         status = entry.stat(follow_symlinks=False)
         kind = stat.S_IFMT(status.st_mode)
@@ -155,20 +155,20 @@ class Scan:
             known = self._links.get((status.st_dev, status.st_ino, kind))
             if known is not None:
                 return known
-        metadata = self._metadata_of(status, _read_xattrs(f"/proc/self/fd/{directory}/{entry.name}"))
-        node = _make_node(kind, metadata, status, place, directory, entry.name)
+        metadata = self._share_metadata(status, _read_xattrs(f"/proc/self/fd/{directory}/{entry.name}"))
+        node = _make_node(kind, metadata, status, host_directory, directory, entry.name)
         if shared:
             self._links[status.st_dev, status.st_ino, kind] = node
         return node
 
     def _note(self, path: str, error: OSError) -> None:
-        if error.errno in GONE:
+        if error.errno in VANISHED_ERRNOS:
             self.faults.note_vanished(path)
         else:
             self.faults.note_unreadable(path, error)
 
-    def _metadata_of(self, status: os.stat_result, xattrs: Xattrs) -> Metadata:
-        key = (status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_mtime_ns // _SECOND, xattrs)
+    def _share_metadata(self, status: os.stat_result, xattrs: Xattrs) -> Metadata:
+        key = (status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_mtime_ns // _NS_PER_SECOND, xattrs)
         metadata = self._metadata.get(key)
         if metadata is None:
             metadata = self._metadata[key] = Metadata(*key)
@@ -176,13 +176,13 @@ class Scan:
 
 
 def _make_node(
-    kind: int, metadata: Metadata, status: os.stat_result, place: HostDirectory, directory: int, os_name: str
+    kind: int, metadata: Metadata, status: os.stat_result, host_directory: HostDirectory, directory: int, os_name: str
 ) -> Node:
     match kind:
         case stat.S_IFREG:
             seen = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             stored = min(status.st_size, status.st_blocks * 512)
-            return File(metadata, HostFile(place, from_os(os_name), *seen, stored))
+            return File(metadata, HostFile(host_directory, from_os(os_name), *seen, stored))
         case stat.S_IFLNK:
             return Symlink(metadata, from_os(os.readlink(os_name, dir_fd=directory)))
         case stat.S_IFDIR:

@@ -100,7 +100,7 @@ def _mount_view_of_image(source: SquashfsSource) -> DirectorySource:
     with view.open(root_file_systems.select_markers, Faults()) as tree:
         inside = root_file_systems.find_nested_roots(tree)
         return (
-            replace(view, path=f"{view.path}/{root_file_systems.choose_bootable(tree, inside).path}")
+            replace(view, path=f"{view.path}/{root_file_systems.choose_bootable_root(tree, inside).path}")
             if inside
             else view
         )
@@ -109,26 +109,26 @@ def _mount_view_of_image(source: SquashfsSource) -> DirectorySource:
 def _mount_view_of_directory(source: DirectorySource) -> DirectorySource:
     plan = source.plan()
     base = os.path.realpath(encode(source.path))
-    taken = [part.path for part in plan.included]
-    outputs = [inside for directory in source.leave_out if (inside := _path_below(base, directory))]
-    others = {part.path for part in plan.left_out} - set(map(decode, outputs))
-    for number, path in enumerate(sort_names([*taken, *others])):
+    included_paths = [part.path for part in plan.included]
+    outputs = [inside for directory in source.excluded_directories if (inside := _path_below(base, directory))]
+    hidden_paths = {part.path for part in plan.left_out} - set(map(decode, outputs))
+    for number, path in enumerate(sort_names([*included_paths, *hidden_paths])):
         inner = encode(path)
-        at = os.path.join(_VIEW_ROOT, inner) if path else _VIEW_ROOT
-        if path in others:
-            _cover(at)
+        mount_point = os.path.join(_VIEW_ROOT, inner) if path else _VIEW_ROOT
+        if path in hidden_paths:
+            _hide_mount(mount_point)
             continue
         lower = _VIEW_DIRECTORY + b"/lower%d" % number
         os.mkdir(lower)
-        mounts.bind(os.path.join(base, inner), lower)
-        _mount_overlay(lower, at, b"%d" % number)
+        mounts.bind_mount(os.path.join(base, inner), lower)
+        _mount_overlay(lower, mount_point, b"%d" % number)
     view = replace(
         source,
         path=decode(_VIEW_ROOT),
         snapshots=NONE,
-        leave_out=tuple(decode(os.path.join(_VIEW_ROOT, inside)) for inside in outputs),
+        excluded_directories=tuple(decode(os.path.join(_VIEW_ROOT, inside)) for inside in outputs),
     )
-    if missing := set(taken) - {part.path for part in view.plan().included}:
+    if missing := set(included_paths) - {part.path for part in view.plan().included}:
         raise SourceError(
             f"/{printable(min(missing))} of {printable(source.description)} cannot be part of a writable view",
             "do not use LTSP_ROOT in commands",
@@ -143,7 +143,7 @@ def _path_below(base: bytes, directory: str) -> bytes:
     return path.removeprefix(prefix) if path.startswith(prefix) else b""
 
 
-def _mount_overlay(lower: bytes, at: bytes, number: bytes) -> None:
+def _mount_overlay(lower: bytes, mount_point: bytes, number: bytes) -> None:
     upper, work = _VIEW_DIRECTORY + b"/upper" + number, _VIEW_DIRECTORY + b"/work" + number
     os.mkdir(upper)
     os.mkdir(work)
@@ -154,7 +154,7 @@ def _mount_overlay(lower: bytes, at: bytes, number: bytes) -> None:
     for name in _list_xattrs(lower):
         os.setxattr(upper, name, os.getxattr(lower, name))
     os.utime(upper, ns=(status.st_atime_ns, status.st_mtime_ns))
-    mounts.mount_overlay([lower], upper, work, at)
+    mounts.mount_overlay([lower], upper, work, mount_point)
 
 
 def _list_xattrs(path: bytes) -> list[str]:
@@ -167,11 +167,11 @@ def _list_xattrs(path: bytes) -> list[str]:
         raise
 
 
-def _cover(at: bytes) -> None:
+def _hide_mount(mount_point: bytes) -> None:
     """Mount something empty over a file system that the image does not include."""
-    if os.path.isdir(at):
-        mounts.mount_tmpfs(at)
-    elif os.path.lexists(at):
+    if os.path.isdir(mount_point):
+        mounts.mount_tmpfs(mount_point)
+    elif os.path.lexists(mount_point):
         empty = _VIEW_DIRECTORY + b"/empty"
         with open(empty, "ab"):
-            mounts.bind(empty, at)
+            mounts.bind_mount(empty, mount_point)

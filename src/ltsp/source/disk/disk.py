@@ -13,17 +13,17 @@ from hashlib import sha256
 from typing import BinaryIO, Self
 
 from ltsp.errors import FormatError, LtspError, SourceError
-from ltsp.host.privilege import may_mount
+from ltsp.host.privilege import can_mount
 from ltsp.inspection.found_system import SystemChoice
 from ltsp.inspection.live_medium import LiveMedium
 from ltsp.sandbox.client import DISKS, SandboxReader, refuse_key, start_reader
 from ltsp.sandbox.disk_messages import FindSystem, OpenDisks, PartReport, ReadSystem, SystemReport
 from ltsp.sandbox.messages import SCRATCH, protocol_error
 from ltsp.source.disk.disk_files import DiskFiles, ScratchFiles
-from ltsp.source.disk.kernel_mounts import BY_ROOT, KernelMounts
+from ltsp.source.disk.kernel_mounts import RUN_AS_ROOT_HINT, KernelMounts
 from ltsp.source.disk.kernel_volumes import KernelVolumes
 from ltsp.source.disk.volume_key import check_key_file, find_volume_key
-from ltsp.source.source import ClosedSource, Kept, Plan, SourcePart
+from ltsp.source.source import Kept, Plan, SelfContainedSource, SourcePart
 from ltsp.source.spec import DEFAULT_OPTIONS, SUBVOLUME, DiskOptions, ImageSpec
 from ltsp.storage import compressed
 from ltsp.tree.faults import Faults
@@ -46,21 +46,21 @@ class _ReaderProcess:
 
 
 @dataclass(frozen=True, slots=True)
-class DiskSource(ClosedSource):
-    """A disk, from which one system is taken, or with `whole` unset any file system."""
+class DiskSource(SelfContainedSource):
+    """A disk, from which one system is taken, or with `require_system` unset any file system."""
 
     name: str
     path: str
     """As the user gave it."""
-    others: tuple[str, ...] = ()
+    other_disks: tuple[str, ...] = ()
     """Disks of the same system; a name that starts with neither / nor . is relative to the first disk."""
     choice: SystemChoice = field(default_factory=SystemChoice)
-    whole: bool = True
+    require_system: bool = True
     """Whether it has to be a system."""
     fstype: str = ""
     """As the user gave it."""
     options: DiskOptions = DEFAULT_OPTIONS
-    seen: Plan | None = None
+    inspected_plan: Plan | None = None
     """What inspecting it found."""
     live: LiveMedium | None = None
     """Set if it is a live medium."""
@@ -74,27 +74,27 @@ class DiskSource(ClosedSource):
 
     @property
     def description(self) -> str:
-        return self.seen.included[0].description if self.seen else f"disk {self.path}"
+        return self.inspected_plan.included[0].description if self.inspected_plan else f"disk {self.path}"
 
     @property
     def kind(self) -> str:
         return "disk"
 
     def plan(self) -> Plan:
-        plan = self.seen or Plan(included=(SourcePart("", self.description),))
+        plan = self.inspected_plan or Plan(included=(SourcePart("", self.description),))
         return replace(plan, warnings=(*plan.warnings, *self.warnings), reader=self.reader or self.options.reader)
 
-    def inspect(self, keep: ExitStack | None = None, started: Kept[SandboxReader] | None = None) -> Self:
+    def inspect(self, keep: ExitStack | None = None, kept_reader: Kept[SandboxReader] | None = None) -> Self:
         """The source with the result of an inspection, unless the disk had to be unpacked or copied for it.
 
-        The process is kept until the source is opened or `keep` closes; `started` is one to use.
+        The process is kept until the source is opened or `keep` closes; `kept_reader` is one to use.
         Raises LtspError.
         """
-        if self.options.reader == "kernel" and not may_mount():
+        if self.options.reader == "kernel" and not can_mount():
             what = f"--reader=kernel requires root: it mounts {printable(self.path)}"
-            raise SourceError(what, f"{BY_ROOT}, or omit --reader=kernel")
+            raise SourceError(what, f"{RUN_AS_ROOT_HINT}, or omit --reader=kernel")
         with ExitStack() as opened:
-            process = opened.enter_context(self._start_reader(started))
+            process = opened.enter_context(self._start_reader(kept_reader))
             found = self._inspect(process)
             process.files.check_unchanged()
             if keep is None:
@@ -106,7 +106,7 @@ class DiskSource(ClosedSource):
             return self._inspect_by_kernel(process)
         try:
             with self._name_in_errors():
-                report = process.reader.ask(FindSystem(self.choice, self.whole), SystemReport)
+                report = process.reader.ask(FindSystem(self.choice, self.require_system), SystemReport)
         except LtspError as error:
             if not self._may_try_kernel(error):
                 raise
@@ -114,22 +114,22 @@ class DiskSource(ClosedSource):
         if process.unpacks:
             return self
         found = replace(self._with_report(report), reader="user")
-        return self._complete(found, process) if self.options.reader == "auto" and report.unread else found
+        return self._add_kernel_parts(found, process) if self.options.reader == "auto" and report.unread else found
 
-    def _complete(self, found: Self, process: _ReaderProcess) -> Self:
+    def _add_kernel_parts(self, found: Self, process: _ReaderProcess) -> Self:
         """The source with the parts that only the kernel can read, if it can without copies."""
         left_out = len(found.plan().left_out)
-        if left_out and may_mount():
+        if left_out and can_mount():
             with suppress(LtspError):
                 whole = self._inspect_by_kernel(process)
-                if whole.seen and len(whole.plan().left_out) < left_out:
+                if whole.inspected_plan and len(whole.plan().left_out) < left_out:
                     return whole
         return found
 
     def _inspect_by_kernel(self, process: _ReaderProcess) -> Self:
         with ExitStack() as mounted, self._name_in_errors():
             volumes = self._open_volumes(process, mounted)
-            found = volumes.find_system_without_copies(self.choice, self.whole)
+            found = volumes.find_system_without_copies(self.choice, self.require_system)
             if found is not None:
                 report = SystemReport.of(found, volumes.formats, volumes.volumes.warnings)
                 return replace(self._with_report(report), reader="kernel")
@@ -142,7 +142,7 @@ class DiskSource(ClosedSource):
         """Raises LtspError, including FileChanged if the file was written to while it was being read."""
         with ExitStack() as opened:
             process = self._take_kept(opened) or opened.enter_context(self._start_reader())
-            yield self._tree(selection, faults, process)
+            yield self._open_tree(selection, faults, process)
             process.files.check_unchanged()
 
     def _take_kept(self, opened: ExitStack) -> _ReaderProcess | None:
@@ -156,17 +156,17 @@ class DiskSource(ClosedSource):
             opened.enter_context(trial.pop_all())
             return process
 
-    def _tree(self, selection: Selection, faults: Faults, process: _ReaderProcess) -> Tree:
+    def _open_tree(self, selection: Selection, faults: Faults, process: _ReaderProcess) -> Tree:
         if self.reader != "kernel" and self.options.reader != "kernel":
             try:
                 with self._name_in_errors():
-                    return process.reader.tree(ReadSystem(self.choice, self.whole), selection)
+                    return process.reader.tree(ReadSystem(self.choice, self.require_system), selection)
             except LtspError as error:
                 if not self._may_try_kernel(error):
                     raise
         with self._name_in_errors():
             volumes = self._open_volumes(process, process.opened)
-            found = volumes.find_system(self.choice, self.whole)
+            found = volumes.find_system(self.choice, self.require_system)
         volumes.mounts.faults = faults
         return found.tree(lambda paths: [selection(path, True) is Inclusion.ALL for path in paths]).select(selection)
 
@@ -175,10 +175,10 @@ class DiskSource(ClosedSource):
         return self.options.reader == "auto" and type(error) in {LtspError, SourceError}
 
     @contextmanager
-    def _start_reader(self, started: Kept[SandboxReader] | None = None) -> Iterator[_ReaderProcess]:
+    def _start_reader(self, kept_reader: Kept[SandboxReader] | None = None) -> Iterator[_ReaderProcess]:
         """A process with the disks open: that one, or a new one."""
-        with DiskFiles(self.options.backing, self.options.force) as files, ExitStack() as opened:
-            paths = [self.path, *(_sibling_path(self.path, other) for other in self.others)]
+        with DiskFiles(self.options.allowed_directories, self.options.force) as files, ExitStack() as opened:
+            paths = [self.path, *(_sibling_path(self.path, other) for other in self.other_disks)]
             disks = [files.open(path) for path in paths]
             _check_distinct(paths, disks)
             unpacks = any(map(_is_compressed, disks))
@@ -187,13 +187,13 @@ class DiskSource(ClosedSource):
             def open_other(name: str) -> BinaryIO:
                 if name == SCRATCH:
                     return scratch.make()
-                number, _, own = name.partition("/")
+                number, _, file_name = name.partition("/")
                 if not number.isdecimal() or int(number) >= len(paths):
                     raise protocol_error()
-                return files.open_sibling(paths[int(number)], own)
+                return files.open_sibling(paths[int(number)], file_name)
 
             with self._name_in_errors():
-                reader = started.take(opened) if started else None
+                reader = kept_reader.take(opened) if kept_reader else None
                 if reader is None or not reader.is_running():
                     reader = opened.enter_context(start_reader([DISKS], may_write=True))
                 request = OpenDisks(self.fstype, unlock=bool(self.options.key_file))
@@ -233,7 +233,7 @@ class DiskSource(ClosedSource):
 
     def _with_report(self, report: SystemReport) -> Self:
         """The source with the report of an inspection."""
-        disks = f"disks {self.path}, {', '.join(self.others)}" if self.others else f"disk {self.path}"
+        disks = f"disks {self.path}, {', '.join(self.other_disks)}" if self.other_disks else f"disk {self.path}"
         title = f"{report.title}, " if report.title else ""
         what = f"{title}{report.root} in {', '.join(report.formats)} {disks}"
         plan = Plan(
@@ -241,7 +241,7 @@ class DiskSource(ClosedSource):
             tuple(map(_make_part, report.left_out)),
             tuple(map(printable, report.warnings)),
         )
-        return replace(self, seen=plan, live=report.live)
+        return replace(self, inspected_plan=plan, live=report.live)
 
 
 def _make_part(part: PartReport) -> SourcePart:
@@ -263,7 +263,7 @@ def _check_distinct(paths: Sequence[str], disks: Sequence[BinaryIO]) -> None:
 
 
 def _is_compressed(file: BinaryIO) -> bool:
-    return bool(compressed.detect_compression(os.pread(file.fileno(), compressed.LONGEST_MAGIC, 0)))
+    return bool(compressed.detect_compression(os.pread(file.fileno(), compressed.MAX_MAGIC_SIZE, 0)))
 
 
 def disk_source(
@@ -272,23 +272,25 @@ def disk_source(
     image_spec: ImageSpec,
     options: DiskOptions,
     *,
-    system: bool,
-    holding: str = "",
+    require_system: bool,
+    required_path: str = "",
     keep: ExitStack | None = None,
-    started: Kept[SandboxReader] | None = None,
+    kept_reader: Kept[SandboxReader] | None = None,
 ) -> DiskSource:
-    """The disk that a part of the source names; with `system`, it has to contain a system, or the path `holding`.
+    """The disk that a part of the source names; with `require_system`, it has to contain a system or `required_path`.
 
-    `keep` and `started` are those of `DiskSource.inspect`. Raises FormatError, and SourceError, also for an invalid key
-    file that no volume turns out to need.
+    `keep` and `kept_reader` are those of `DiskSource.inspect`. Raises FormatError, and SourceError, also for an invalid
+    key file that no volume turns out to need.
     """
     if options.key_file:
         check_key_file(options.key_file)
     subvolume = next((each.removeprefix(SUBVOLUME) for each in image_spec.options if each.startswith(SUBVOLUME)), "")
     others = [each for each in image_spec.options if not each.startswith(SUBVOLUME)]
-    choice = SystemChoice(image_spec.partition, subvolume, holding)
+    choice = SystemChoice(image_spec.partition, subvolume, required_path)
     listed = printable(",".join(others))
     warning = f"mount options for {printable(path)} have no effect, because it is not mounted: {listed}"
     warnings = (warning,) if others else ()
-    source = DiskSource(name, path, image_spec.disks, choice, system, image_spec.fstype, options, warnings=warnings)
-    return source.inspect(keep, started)
+    source = DiskSource(
+        name, path, image_spec.disks, choice, require_system, image_spec.fstype, options, warnings=warnings
+    )
+    return source.inspect(keep, kept_reader)

@@ -21,18 +21,18 @@ from ltsp.host.open_for_write import Writer, find_writer
 from ltsp.host.process import Process
 from ltsp.tree.name import decode, encode, printable
 
-_State = tuple[int, int, int]
+_ChangeStamp = tuple[int, int, int]
 
 
 @dataclass(slots=True)
 class DiskFiles:
     """The open files of a disk, until the block ends."""
 
-    allowed: Sequence[str] = ()
+    allowed_directories: Sequence[str] = ()
     """Directories below which an image may also refer to files."""
     force: bool = False
     """Whether to read disks that others write to; the result is unreliable."""
-    opened: list[tuple[str, BinaryIO, _State]] = field(default_factory=list)
+    opened: list[tuple[str, BinaryIO, _ChangeStamp]] = field(default_factory=list)
     stack: ExitStack = field(default_factory=ExitStack)
 
     def open(self, path: str) -> BinaryIO:
@@ -51,9 +51,9 @@ class DiskFiles:
 
         Raises SourceError if it is missing or may not be read, LockHeld if another process writes to it.
         """
-        home = os.path.dirname(os.path.realpath(encode(path)))
-        wanted = os.path.normpath(os.path.join(home, encode(name)))
-        self._check_allowed(name, wanted, home)
+        disk_directory = os.path.dirname(os.path.realpath(encode(path)))
+        wanted = os.path.normpath(os.path.join(disk_directory, encode(name)))
+        self._check_allowed(name, wanted, disk_directory)
         try:
             found = os.open(wanted, os.O_PATH | os.O_CLOEXEC)
         except OSError as error:
@@ -63,7 +63,7 @@ class DiskFiles:
             ) from error
         try:
             # Check the target of a link before opening it for reading, which can have effects on a device.
-            self._check_allowed(name, os.readlink(f"/proc/self/fd/{found}".encode()), home)
+            self._check_allowed(name, os.readlink(f"/proc/self/fd/{found}".encode()), disk_directory)
             if not stat.S_ISREG(os.fstat(found).st_mode):
                 raise SourceError(f"it needs {printable(name)}, which is not a regular file")
             descriptor = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
@@ -74,14 +74,16 @@ class DiskFiles:
         file = self._add(decode(wanted), descriptor, (stat.S_ISREG,))
         return os.fdopen(os.dup(file.fileno()), "rb", buffering=0)
 
-    def _check_allowed(self, name: str, path: bytes, home: bytes) -> None:
+    def _check_allowed(self, name: str, path: bytes, disk_directory: bytes) -> None:
         """Raises SourceError for a file that is neither in the disk's directory nor below an allowed one."""
-        where = os.path.dirname(path)
-        roots = [os.path.realpath(encode(each)) for each in self.allowed]
-        if where != home and not any(where == root or where.startswith(root.rstrip(b"/") + b"/") for root in roots):
+        directory = os.path.dirname(path)
+        roots = [os.path.realpath(encode(each)) for each in self.allowed_directories]
+        if directory != disk_directory and not any(
+            directory == root or directory.startswith(root.rstrip(b"/") + b"/") for root in roots
+        ):
             raise SourceError(
                 f"it needs {printable(name)}, which is outside its directory",
-                f"to allow that directory, use --allow-backing {printable(decode(where))}",
+                f"to allow that directory, use --allow-backing {printable(decode(directory))}",
             )
 
     def _add(self, path: str, descriptor: int, kinds: Sequence[object]) -> BinaryIO:
@@ -101,9 +103,9 @@ class DiskFiles:
         use = describe_writer(user) if user is not None else _describe_kernel_use(descriptor)
         if use:
             raise LockHeld(
-                    f"{printable(path)} is in use: {use}",
-                    "shut down the machine that uses it or unmount it, or read it anyway with --force",
-                )
+                f"{printable(path)} is in use: {use}",
+                "shut down the machine that uses it or unmount it, or read it anyway with --force",
+            )
 
     def are_unchanged(self) -> bool:
         """Whether they are as when they were opened, and still at their paths, for a use of them that begins now.
@@ -112,12 +114,14 @@ class DiskFiles:
         """
         for path, file, _ in self.opened:
             self._check_unused(path, file.fileno())
-        return all(_change_stamp(file) == before and _is_at(path, file) for path, file, before in self.opened)
+        return all(
+            _change_stamp(file) == initial_stamp and _is_at(path, file) for path, file, initial_stamp in self.opened
+        )
 
     def check_unchanged(self) -> None:
         """Raises FileChanged if a file was written to since it was opened; not with `force`."""
-        for path, file, before in () if self.force else self.opened:
-            if _change_stamp(file) != before:
+        for path, file, initial_stamp in () if self.force else self.opened:
+            if _change_stamp(file) != initial_stamp:
                 raise FileChanged(
                     f"{printable(path)} was written to while it was being read", "try again when it is no longer in use"
                 )
@@ -148,7 +152,7 @@ class ScratchFiles:
         return os.fdopen(os.dup(self.files[-1].fileno()), "r+b", buffering=0)
 
     @contextmanager
-    def allowed(self) -> Iterator[None]:
+    def allow_files(self) -> Iterator[None]:
         before, self.is_allowed = self.is_allowed, True
         try:
             yield
@@ -177,7 +181,7 @@ def describe_writer(user: Writer) -> str:
             who = f"{printable(name)} (process {pid})"
         case device:
             who = device.name
-    return f"{who} has locked it" if user.locked else f"{who} has it open for writing"
+    return f"{who} has locked it" if user.holds_lock else f"{who} has it open for writing"
 
 
 def _is_at(path: str, file: BinaryIO) -> bool:
@@ -187,6 +191,6 @@ def _is_at(path: str, file: BinaryIO) -> bool:
         return False
 
 
-def _change_stamp(file: BinaryIO) -> _State:
+def _change_stamp(file: BinaryIO) -> _ChangeStamp:
     status = os.fstat(file.fileno())
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -14,7 +14,7 @@ from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.file_system import FileSystem
 from ltsp.host import btrfs, command
 from ltsp.host.block_device import attach_loop_device
-from ltsp.host.privilege import may_mount
+from ltsp.host.privilege import can_mount
 from ltsp.host.root import RootDirectory
 from ltsp.host.system_call import (
     MOUNT_ATTR_NODEV,
@@ -30,37 +30,37 @@ from ltsp.tree.name import decode, encode
 from ltsp.tree.selection import DirectoryFilter, Inclusion, Selection, select_all
 from ltsp.tree.tree import Tree
 
-BY_ROOT: Final = "run the command as root, outside any container"
-SECTOR: Final = 512
+RUN_AS_ROOT_HINT: Final = "run the command as root, outside any container"
+SECTOR_SIZE: Final = 512
 """Bytes; the size of a device is a multiple."""
-_MODULES: Final = {"iso9660": "isofs"}
+_MODULE_NAMES: Final = {"iso9660": "isofs"}
 """Kernel modules whose name differs from that of the file system."""
 _ROOT_ONLY: Final = "mounting it requires root"
-_ATTRIBUTES: Final = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
-_NOT_ALLOWED: Final = frozenset({errno.EPERM, errno.EACCES})
-_HAS_A_LOG: Final = {probe.BTRFS: frozenset({errno.EROFS, errno.EIO})}
+_MOUNT_ATTRIBUTES: Final = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+_PERMISSION_ERRNOS: Final = frozenset({errno.EPERM, errno.EACCES})
+_LOG_REPLAY_ERRNOS: Final = {probe.BTRFS: frozenset({errno.EROFS, errno.EIO})}
 """Errors of mounting a read-only device whose log has to be replayed; for other file systems it is EROFS. The state
 before the replay is never used. Linux btrfs_replay_log; ext4_load_journal, xlog_recover"""
-_FOUND_NOTHING: Final = (2, 8)
+_BLKID_NOTHING_FOUND: Final = (2, 8)
 """Exit statuses of blkid(8)."""
-_MOST_SUBVOLUMES: Final = 100_000
+_MAX_SUBVOLUMES: Final = 100_000
 
 
-def check_may_mount() -> None:
+def require_mount_privilege() -> None:
     """Raises SourceError if the process may not mount."""
-    if not may_mount():
-        raise SourceError(_ROOT_ONLY, BY_ROOT)
+    if not can_mount():
+        raise SourceError(_ROOT_ONLY, RUN_AS_ROOT_HINT)
 
 
-class LogToReplay(Exception):
+class LogReplayNeeded(Exception):
     """The file system cannot be mounted read-only: its log has to be replayed."""
 
 
 @dataclass(slots=True)
 class KernelMounts:
-    """The mounts of a source, until `opened` closes."""
+    """The mounts of a source, until `stack` closes."""
 
-    opened: ExitStack
+    stack: ExitStack
     faults: Faults
     """Records files that cannot be read."""
 
@@ -71,28 +71,32 @@ class KernelMounts:
 
         Raises SourceError, and LogToReplay.
         """
-        with ExitStack() as opened:
+        with ExitStack() as stack:
             try:
-                size = size // SECTOR * SECTOR
-                device = opened.enter_context(attach_loop_device(file.fileno(), offset, size, writable=writable))
-                root = opened.enter_context(RootDirectory(_mount(driver, device)))
+                size = size // SECTOR_SIZE * SECTOR_SIZE
+                device = stack.enter_context(attach_loop_device(file.fileno(), offset, size, writable=writable))
+                root = stack.enter_context(RootDirectory(_mount(driver, device)))
             except OSError as error:
-                if not writable and error.errno in _HAS_A_LOG.get(driver.name, {errno.EROFS}):
-                    raise LogToReplay from error
+                if not writable and error.errno in _LOG_REPLAY_ERRNOS.get(driver.name, {errno.EROFS}):
+                    raise LogReplayNeeded from error
                 raise _mount_error(driver.name, error) from error
-            self.opened.push(opened.pop_all())
+            self.stack.push(stack.pop_all())
         superblock = _probe_superblock(device)
         kind = superblock.get("TYPE", "")
-        kind = kind if kind in kernel_drivers.NAMES and driver.name in kernel_drivers.NAMES else driver.name
+        kind = (
+            kind
+            if kind in kernel_drivers.KINDS_BY_FSTYPE and driver.name in kernel_drivers.KINDS_BY_FSTYPE
+            else driver.name
+        )
         common = (self, kind, superblock.get("LABEL_ENC", ""), superblock.get("UUID", ""), root)
         return _MountedBtrfs(*common, driver, device) if driver.name == probe.BTRFS else _MountedFileSystem(*common)
 
     def mount_subvolume(
-        self, driver: kernel_drivers.Driver, device: str, which: kernel_drivers.Options
+        self, driver: kernel_drivers.Driver, device: str, subvolume_option: kernel_drivers.Options
     ) -> RootDirectory:
         """Raises SourceError."""
         try:
-            return self.opened.enter_context(RootDirectory(_mount(driver, device, which)))
+            return self.stack.enter_context(RootDirectory(_mount(driver, device, subvolume_option)))
         except OSError as error:
             raise _mount_error(driver.name, error) from error
 
@@ -106,7 +110,7 @@ class _MountedFileSystem:
     root: RootDirectory
 
     def tree(self, selection: Selection = select_all) -> Tree:
-        return Scan(_skip_not_entered(selection), self.mounts.faults).run(self.root)
+        return Scan(_empty_excluded(selection), self.mounts.faults).run(self.root)
 
 
 @dataclass(slots=True)
@@ -127,24 +131,24 @@ class _MountedBtrfs(_MountedFileSystem):
         return self.paths
 
     def subvolume_tree(self, path: str, selection: Selection) -> Tree:
-        return Scan(_skip_not_entered(selection), self.mounts.faults).run(self._root(path))
+        return Scan(_empty_excluded(selection), self.mounts.faults).run(self._root(path))
 
     def _root(self, path: str) -> RootDirectory:
         if path not in self.roots:
-            which = {"subvol": f"/{path}"} if path else {"subvolid": str(btrfs.TOP)}
-            self.roots[path] = self.mounts.mount_subvolume(self.driver, self.device, which)
+            subvolume_option = {"subvol": f"/{path}"} if path else {"subvolid": str(btrfs.TOP_LEVEL_SUBVOLUME)}
+            self.roots[path] = self.mounts.mount_subvolume(self.driver, self.device, subvolume_option)
         return self.roots[path]
 
 
-def _skip_not_entered(selection: Selection) -> Selection:
+def _empty_excluded(selection: Selection) -> Selection:
     """A selection that also empties the directories that its method `entered` excludes."""
     entered: DirectoryFilter | None = getattr(selection, "entered", None)
     if entered is None:
         return selection
 
     def select(path: str, directory: bool) -> Inclusion:
-        take = selection(path, directory)
-        return Inclusion.EMPTIED if directory and take is Inclusion.ALL and not all(entered([path])) else take
+        inclusion = selection(path, directory)
+        return Inclusion.EMPTIED if directory and inclusion is Inclusion.ALL and not all(entered([path])) else inclusion
 
     return select
 
@@ -155,24 +159,24 @@ def _list_subvolumes(top: RootDirectory) -> Iterator[bytes]:
     while pending:
         path = pending.pop()
         yield path
-        for one in btrfs.list_nested(top.open_directory(path).number):
-            pending.append(path + b"/" + one.path if path else one.path)
+        for subvolume in btrfs.list_nested_subvolumes(top.open_directory(path).number):
+            pending.append(path + b"/" + subvolume.path if path else subvolume.path)
             count += 1
-            if count > _MOST_SUBVOLUMES:
-                raise FormatError(f"the btrfs file system has more than {_MOST_SUBVOLUMES} subvolumes")
+            if count > _MAX_SUBVOLUMES:
+                raise FormatError(f"the btrfs file system has more than {_MAX_SUBVOLUMES} subvolumes")
 
 
-def _mount(driver: kernel_drivers.Driver, device: str, more: kernel_drivers.Options | None = None) -> int:
+def _mount(driver: kernel_drivers.Driver, device: str, extra_options: kernel_drivers.Options | None = None) -> int:
     """The root of the file system on a device; its log is replayed if the device is writable. Raises OSError."""
-    options = {"ro": None, **driver.options, **(more or {})}
+    options = {"ro": None, **driver.options, **(extra_options or {})}
     as_bytes = {key.encode(): None if value is None else encode(value) for key, value in options.items()}
-    return create_mount(driver.name.encode(), device.encode(), as_bytes, _ATTRIBUTES)
+    return create_mount(driver.name.encode(), device.encode(), as_bytes, _MOUNT_ATTRIBUTES)
 
 
 def _probe_superblock(device: str) -> dict[str, str]:
     """Type, label and UUID from blkid(8); empty if it fails."""
     try:
-        found = command.run(["blkid", "-p", "-o", "udev", device], accepted=(0, *_FOUND_NOTHING))
+        found = command.run(["blkid", "-p", "-o", "udev", device], accepted_statuses=(0, *_BLKID_NOTHING_FOUND))
     except LtspError:
         return {}
     pairs = (line.partition(b"=") for line in found.stdout.splitlines() if line.startswith(b"ID_FS_"))
@@ -184,15 +188,15 @@ def _unescape(value: bytes) -> bytes:
 
 
 def _mount_error(kind: str, error: OSError) -> LtspError:
-    if error.errno in _NOT_ALLOWED:
-        return SourceError(_ROOT_ONLY, BY_ROOT)
+    if error.errno in _PERMISSION_ERRNOS:
+        return SourceError(_ROOT_ONLY, RUN_AS_ROOT_HINT)
     if error.errno == errno.ENODEV:
-        module = _MODULES.get(kind, kind)
+        module = _MODULE_NAMES.get(kind, kind)
         return SourceError(f"this kernel does not support {kind}", f"install the kernel module {module}")
     if error.errno == errno.EEXIST:
         return SourceError(f"a {kind} file system with the same UUID is mounted on this machine", "unmount that first")
     if error.filename:
-        return SourceError(f"cannot get a loop device from {error.filename}: {error.strerror}", BY_ROOT)
+        return SourceError(f"cannot get a loop device from {error.filename}: {error.strerror}", RUN_AS_ROOT_HINT)
     return SourceError(
         f"the kernel cannot mount it as {kind}: {error.strerror}", "for the reason, see the last lines of dmesg"
     )

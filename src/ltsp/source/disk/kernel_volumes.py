@@ -36,7 +36,7 @@ from ltsp.sandbox.disk_messages import (
 )
 from ltsp.sandbox.messages import protocol_error
 from ltsp.source.disk.disk_files import ScratchFiles
-from ltsp.source.disk.kernel_mounts import SECTOR, KernelMounts, LogToReplay, check_may_mount
+from ltsp.source.disk.kernel_mounts import SECTOR_SIZE, KernelMounts, LogReplayNeeded, require_mount_privilege
 from ltsp.tree.name import printable
 from ltsp.tree.selection import Selection, select_all
 from ltsp.tree.tree import Tree
@@ -59,7 +59,7 @@ class KernelVolumes:
     """Whether volumes may be copied."""
     pending_copies: dict[str, int] = field(default_factory=dict)
     """Volumes that were not read because they would have to be copied, and the most bytes that this takes."""
-    systems: dict[int, FileSystem] = field(default_factory=dict)
+    file_systems: dict[int, FileSystem] = field(default_factory=dict)
     volumes: Volumes = field(init=False)
     formats: tuple[str, ...] = field(init=False)
 
@@ -67,22 +67,22 @@ class KernelVolumes:
         listed = self.reader.ask(ListVolumes(), VolumeList)
         self.volumes, self.formats = listed.to_volumes(), listed.formats
 
-    def find_system(self, choice: SystemChoice, whole: bool) -> FoundSystem:
+    def find_system(self, choice: SystemChoice, require_system: bool) -> FoundSystem:
         """The chosen system, as `SystemSearch` finds it.
 
         Volumes that can be read without copies are searched first, so that data is not copied needlessly.
         Raises LtspError.
         """
-        found = self.find_system_without_copies(choice, whole)
+        found = self.find_system_without_copies(choice, require_system)
         if found is None:
             self.may_copy = True
-            found = SystemSearch(self.volumes, self._open_cached).find_system(choice, whole=whole)
+            found = SystemSearch(self.volumes, self._open_cached).find_system(choice, require_system=require_system)
         return found
 
-    def find_system_without_copies(self, choice: SystemChoice, whole: bool) -> FoundSystem | None:
+    def find_system_without_copies(self, choice: SystemChoice, require_system: bool) -> FoundSystem | None:
         """None if volumes would have to be copied. Raises LtspError."""
         try:
-            found = SystemSearch(self.volumes, self._open_cached).find_system(choice, whole=whole)
+            found = SystemSearch(self.volumes, self._open_cached).find_system(choice, require_system=require_system)
         except LtspError:
             if self.pending_copies:
                 return None
@@ -92,9 +92,9 @@ class KernelVolumes:
     def _open_cached(self, volume: Volume) -> FileSystem:
         """Raises FormatError and SourceError."""
         number = next(number for number, each in enumerate(self.volumes.volumes) if each is volume)
-        if number not in self.systems:
-            self.systems[number] = self._open(number, volume)
-        return self.systems[number]
+        if number not in self.file_systems:
+            self.file_systems[number] = self._open(number, volume)
+        return self.file_systems[number]
 
     def _open(self, number: int, volume: Volume) -> FileSystem:
         if self.kernel_only:
@@ -117,36 +117,36 @@ class KernelVolumes:
         common = (self.reader, number, found.kind, found.label, found.uuid)
         if found.subvolumes is None:
             return SandboxedFileSystem(*common)
-        return SandboxedDividedFileSystem(*common, paths=found.subvolumes)
+        return SandboxedSubvolumeFileSystem(*common, paths=found.subvolumes)
 
     def _open_mounted(self, number: int, volume: Volume) -> FileSystem:
         driver = kernel_drivers.find_driver(volume.kind, self.fstype)
         if driver is None:
-            given = self.fstype not in ("", "auto")
-            what = f"the kernel cannot mount fstype={printable(self.fstype)}" if given else ""
+            is_explicit = self.fstype not in ("", "auto")
+            what = f"the kernel cannot mount fstype={printable(self.fstype)}" if is_explicit else ""
             hint = "omit fstype=" if what else probe.get_remedy(volume.kind)
             raise SourceError(
                 what or f"it holds {probe.describe_kind(volume.kind)}, which the kernel cannot mount", hint
             )
-        check_may_mount()
-        place = self._locate(number, volume)
-        if place is not None:
-            file, offset = place
+        require_mount_privilege()
+        location = self._locate(number, volume)
+        if location is not None:
+            file, offset = location
             try:  # unpacked files are private, so a log may be replayed in them
                 return self.mounts.mount(file, offset, volume.size, driver, writable=file in self.scratch.files)
-            except LogToReplay:
+            except LogReplayNeeded:
                 pass
         return self.mounts.mount(self._copy(number, volume), 0, volume.size, driver, writable=True)
 
     def _locate(self, number: int, volume: Volume) -> tuple[BinaryIO, int] | None:
         """The file that contains it, and its offset; None if it is not a range that can be a device."""
-        place = self.reader.ask(LocateVolume(number), VolumeLocation)
-        if place.file is None:
+        location = self.reader.ask(LocateVolume(number), VolumeLocation)
+        if location.file is None:
             return None
-        file = self._find_file(place.file)
-        if place.offset + volume.size > os.lseek(file.fileno(), 0, os.SEEK_END):
+        file = self._find_file(location.file)
+        if location.offset + volume.size > os.lseek(file.fileno(), 0, os.SEEK_END):
             raise protocol_error()
-        return None if place.offset % SECTOR else (file, place.offset)
+        return None if location.offset % SECTOR_SIZE else (file, location.offset)
 
     def _find_file(self, identity: FileIdentity) -> BinaryIO:
         """The open file with this device and inode number. Raises ReaderFailed if there is none."""
@@ -161,7 +161,7 @@ class KernelVolumes:
         if not self.may_copy:
             self.pending_copies[volume.name] = self.reader.ask(MeasureVolume(number), VolumeSize).size
             raise SourceError("it has to be copied before the kernel can read it")
-        with self.scratch.allowed():
+        with self.scratch.allow_files():
             file = self._find_file(self.reader.ask(CopyVolume(number), VolumeCopy).file)
         if file not in self.scratch.files:
             raise protocol_error()
@@ -195,7 +195,7 @@ class SandboxedFileSystem:
 
 
 @dataclass(slots=True)
-class SandboxedDividedFileSystem(SandboxedFileSystem):
+class SandboxedSubvolumeFileSystem(SandboxedFileSystem):
     paths: Sequence[str] = ()
 
     def subvolume_paths(self) -> Sequence[str]:

@@ -15,19 +15,19 @@ from ltsp.errors import FormatError, LtspError, ProgramTimeout, SourceError
 from ltsp.host import command
 from ltsp.tree.name import encode, printable
 
-_MOST_HEADER: Final = 160 << 20
-_SPARE: Final = 1 << 20
+_MAX_HEADER_SIZE: Final = 160 << 20
+_HEADER_PADDING: Final = 1 << 20
 """Bytes added after the header, since a volume must not be empty."""
-_MOST_KEY: Final = 8 << 20
+_MAX_KEY_FILE_SIZE: Final = 8 << 20
 """Limit on the size of a key file in bytes, as in cryptsetup."""
-_SECONDS: Final = 60
+_CRYPTSETUP_TIMEOUT: Final = 60
 """A key slot is tuned to take two, on the machine where it was created; a header may demand years."""
-_LEAST_MEMORY: Final = 2 << 30
+_MIN_MEMORY: Final = 2 << 30
 """Bytes of address space; a key slot takes 1 GiB by cryptsetup's defaults, and at most 4."""
-_NO_KEY: Final = 2
+_NO_MATCHING_KEY: Final = 2
 """The exit status of cryptsetup(8) for a key that matches no slot."""
-_BY_HAND: Final = "unlock and mount it, and name the directory"
-_DUMPED_KEY: Final = re.compile(rb"^MK dump:((?:\s+[0-9a-f]{2})+)\s*$", re.MULTILINE)
+_UNLOCK_HINT: Final = "unlock and mount it, and name the directory"
+_DUMPED_KEY_PATTERN: Final = re.compile(rb"^MK dump:((?:\s+[0-9a-f]{2})+)\s*$", re.MULTILINE)
 
 
 def find_volume_key(header: bytes, key_file: str) -> bytes:
@@ -36,38 +36,38 @@ def find_volume_key(header: bytes, key_file: str) -> bytes:
     Raises SourceError if the key file cannot be read or does not match, FormatError for a header that cryptsetup
     refuses, and LtspError if cryptsetup is not installed.
     """
-    if len(header) > _MOST_HEADER:
+    if len(header) > _MAX_HEADER_SIZE:
         raise FormatError("the LUKS header is larger than the format allows")
     with _open_key_file(key_file) as key_input, open(os.memfd_create("header"), "w+b", buffering=0) as file:
         view = memoryview(header)
         while view:
             view = view[file.write(view) :]
-        file.truncate(len(header) + _SPARE)
+        file.truncate(len(header) + _HEADER_PADDING)
         options = ["--batch-mode", "--dump-volume-key", "--key-file=-"]
         try:
-            done = command.run(
+            result = command.run(
                 ["cryptsetup", "luksDump", *options, f"/proc/self/fd/{file.fileno()}"],
-                accepted=range(256),
+                accepted_statuses=range(256),
                 package="cryptsetup-bin",
                 standard_input=key_input,
                 descriptors=[file.fileno()],
                 as_nobody=True,
-                seconds=_SECONDS,
-                memory=max(_LEAST_MEMORY, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2),
+                timeout=_CRYPTSETUP_TIMEOUT,
+                memory_limit=max(_MIN_MEMORY, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2),
             )
         except ProgramTimeout as error:
             raise FormatError(
-                f"cryptsetup did not finish trying the key slots within {_SECONDS} seconds", _BY_HAND
+                f"cryptsetup did not finish trying the key slots within {_CRYPTSETUP_TIMEOUT} seconds", _UNLOCK_HINT
             ) from error
-    if done.status == _NO_KEY:
+    if result.status == _NO_MATCHING_KEY:
         raise SourceError(
             f"the key in {printable(key_file)} matches none of the volume's key slots",
             "choose another file with --key-file",
         )
-    if done.status:
+    if result.status:
         # For example a key slot that needs more memory, which not every release reports.
-        raise FormatError(command.failure("cryptsetup", done.status, done.stderr).message, _BY_HAND)
-    match = _DUMPED_KEY.search(done.stdout)
+        raise FormatError(command.exit_error("cryptsetup", result.status, result.stderr).message, _UNLOCK_HINT)
+    match = _DUMPED_KEY_PATTERN.search(result.stdout)
     if match is None:
         raise LtspError("cryptsetup returned no volume key")
     return bytes.fromhex(match[1].decode("ascii"))
@@ -80,21 +80,21 @@ def check_key_file(path: str) -> None:
 
 def _open_key_file(key_file: str) -> BinaryIO:
     """Open the key file, which happens each time that a volume is opened. Raises SourceError if it is invalid."""
-    shown = f"the key file {printable(key_file)}"
+    display_name = f"the key file {printable(key_file)}"
     try:
         # O_NONBLOCK: do not wait for a writer if it is a pipe.
-        key = os.open(encode(key_file), os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+        descriptor = os.open(encode(key_file), os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError as error:
-        raise SourceError(f"cannot read {shown}: {error.strerror}") from error
-    status = os.fstat(key)
-    if stat.S_ISREG(status.st_mode) and 0 < status.st_size <= _MOST_KEY:
-        return open(key, "rb", buffering=0)
-    os.close(key)
+        raise SourceError(f"cannot read {display_name}: {error.strerror}") from error
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and 0 < status.st_size <= _MAX_KEY_FILE_SIZE:
+        return open(descriptor, "rb", buffering=0)
+    os.close(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        raise SourceError(f"{shown} is not a regular file", "write the key to a file that only you can read")
+        raise SourceError(f"{display_name} is not a regular file", "write the key to a file that only you can read")
     if status.st_size:
         raise SourceError(
-            f"{shown} is larger than {_MOST_KEY >> 20} MiB, the limit for a key file",
+            f"{display_name} is larger than {_MAX_KEY_FILE_SIZE >> 20} MiB, the limit for a key file",
             "choose another file with --key-file",
         )
-    raise SourceError(f"{shown} is empty", "choose another file with --key-file")
+    raise SourceError(f"{display_name} is empty", "choose another file with --key-file")

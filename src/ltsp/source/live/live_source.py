@@ -25,15 +25,15 @@ from ltsp.tree.overlay import merge_layers
 from ltsp.tree.selection import Inclusion, Selection, select_all
 from ltsp.tree.tree import Tree
 
-_DEEPEST = 3
+_MAX_DEPTH = 3
 """Nesting depth of files: a file system in a squashfs in a disc."""
-_LOOKED_INTO = live_medium.TOPS | live_kernel.TOPS
+_MEDIUM_DIRECTORIES = live_medium.MEDIUM_DIRECTORIES | live_kernel.KERNEL_DIRECTORIES
 
 
 @dataclass(frozen=True, slots=True)
 class LiveSource(SourceWrapper):
     open_image: OpenImage
-    written: str
+    argument: str
     """The medium as the user named it."""
     live: LiveMedium | None
     """None if not known before the work; then it may also be an ordinary system."""
@@ -42,7 +42,7 @@ class LiveSource(SourceWrapper):
     is_archive: bool = False
     """Whether the carrier is an archive, in which a disk may be anywhere."""
     warnings: tuple[str, ...] = ()
-    own_rule: str = ""
+    user_rule: str = ""
     """The user's rule for finding a kernel, which may match that of the medium."""
 
     @property
@@ -54,7 +54,7 @@ class LiveSource(SourceWrapper):
         warnings = [*self.warnings, *plan.warnings]
         if self.live and len(self.live.systems) > 1 and not self.inner_path:
             every = [each for each in self.live.systems if each != self._chosen_path]
-            other = f"{printable(self.written)},,{printable(every[0])}"
+            other = f"{printable(self.argument)},,{printable(every[0])}"
             chosen = f"using {printable(self._chosen_path)}, the default of the live medium"
             warnings.append(
                 f"{chosen}; it also has {live_medium.format_paths(every)}: to choose one, name it as {other}"
@@ -66,22 +66,22 @@ class LiveSource(SourceWrapper):
         )
         return replace(plan, included=taken, warnings=tuple(warnings))
 
-    def check_chosen(self) -> None:
+    def check_system_chosen(self) -> None:
         """Raises SourceError if the user has to choose a system."""
         if self.live and not self._chosen_path:
-            raise self.live.ambiguous_error(printable(self.written))
+            raise self.live.ambiguous_error(printable(self.argument))
 
     def check_clients_find_system(self) -> None:
         """Raises SourceError if a client that boots the unmodified medium cannot find the system in it."""
-        if self.live and self.live.chosen not in live_medium.SINGLE:
+        if self.live and self.live.default_path not in live_medium.SINGLE_FILE_PATHS:
             raise SourceError(
-                f"{printable(self._chosen_path)} of {printable(self.written)} is a layer, which clients cannot find",
-                f"make an image of it: ltsp image {printable(self.written)} --name NAME",
+                f"{printable(self._chosen_path)} of {printable(self.argument)} is a layer, which clients cannot find",
+                f"make an image of it: ltsp image {printable(self.argument)} --name NAME",
             )
 
     @property
     def _chosen_path(self) -> str:
-        return self.inner_path or (self.live.chosen if self.live else "")
+        return self.inner_path or (self.live.default_path if self.live else "")
 
     def peek_tree(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - the system is inside a file
         return nullcontext()
@@ -89,70 +89,72 @@ class LiveSource(SourceWrapper):
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
         """Raises SourceError and FormatError."""
-        with ExitStack() as opened:
-            tops = _LOOKED_INTO | (KernelRule.parse(self.own_rule).top_directories if self.own_rule else set())
+        with ExitStack() as stack:
+            top_globs = _MEDIUM_DIRECTORIES | (
+                KernelRule.parse(self.user_rule).top_directories if self.user_rule else set()
+            )
             # The selection applies to the system inside, not to the medium.
-            wanted = select_all if self.inner_path or self.is_archive else _include_medium(selection, tops)
-            medium = opened.enter_context(self.base.open(wanted, faults))
-            yield self._open_system(medium, faults, opened).select(selection)
+            wanted = select_all if self.inner_path or self.is_archive else _include_medium(selection, top_globs)
+            medium = stack.enter_context(self.base.open(wanted, faults))
+            yield self._open_system(medium, faults, stack).select(selection)
 
-    def _open_system(self, medium: Tree, faults: Faults, opened: ExitStack) -> Tree:
+    def _open_system(self, medium: Tree, faults: Faults, stack: ExitStack) -> Tree:
         if self.inner_path:
-            return self._open_layers(medium, self.inner_path, faults, opened)
+            return self._open_layers(medium, self.inner_path, faults, stack)
         if self.live is None and is_system(medium):
             return medium
-        carried = LiveMedium.of(medium)
-        if carried is None:
-            return self._open_disk(medium, faults, opened) if self.is_archive else medium
-        if not carried.chosen:
-            raise carried.ambiguous_error(printable(self.written))
-        return self._open_layers(medium, carried.chosen, faults, opened)
+        nested_medium = LiveMedium.of(medium)
+        if nested_medium is None:
+            return self._open_disk(medium, faults, stack) if self.is_archive else medium
+        if not nested_medium.default_path:
+            raise nested_medium.ambiguous_error(printable(self.argument))
+        return self._open_layers(medium, nested_medium.default_path, faults, stack)
 
-    def _open_disk(self, medium: Tree, faults: Faults, opened: ExitStack) -> Tree:
+    def _open_disk(self, medium: Tree, faults: Faults, stack: ExitStack) -> Tree:
         every = exported_disk.find_disks(medium)
         if not every:
-            exported_disk.check_holds_disk(medium, self.written)
+            exported_disk.check_holds_disk(medium, self.argument)
             return medium
-        disk = exported_disk.require_single_disk(every, self.written)
+        disk = exported_disk.require_single_disk(every, self.argument)
         try:
-            return self._open_tree(medium, disk, faults, opened)
+            return self._open_tree(medium, disk, faults, stack)
         except LtspError as error:
-            raise exported_disk.unreadable_error(error, self.written, disk) from error
+            raise exported_disk.unreadable_error(error, self.argument, disk) from error
 
-    def _open_layers(self, medium: Tree, path: str, faults: Faults, opened: ExitStack) -> Tree:
+    def _open_layers(self, medium: Tree, path: str, faults: Faults, stack: ExitStack) -> Tree:
         layers = live_medium.find_layer_chain(medium, path)
-        trees = [self._open_tree(medium, each, faults, opened) for each in layers]
+        trees = [self._open_tree(medium, each, faults, stack) for each in layers]
         tree = merge_layers(trees) if len(trees) > 1 else trees[0]
-        for _ in range(_DEEPEST):
+        for _ in range(_MAX_DEPTH):
             inner = None if is_system(tree) else LiveMedium.of(tree)
-            if inner is None or not inner.chosen:
+            if inner is None or not inner.default_path:
                 break
-            tree = self._open_tree(tree, inner.chosen, faults, opened)
+            tree = self._open_tree(tree, inner.default_path, faults, stack)
         others = live_medium.find_other_layers(medium, layers)
-        trees_beside = (self._open_tree(medium, each, faults, opened) for each in others)
-        return add_kernel(tree, medium, trees_beside, self.own_rule)
+        other_trees = (self._open_tree(medium, each, faults, stack) for each in others)
+        return add_kernel(tree, medium, other_trees, self.user_rule)
 
-    def _open_tree(self, medium: Tree, path: str, faults: Faults, opened: ExitStack) -> Tree:
+    def _open_tree(self, medium: Tree, path: str, faults: Faults, stack: ExitStack) -> Tree:
         match medium.follow(path):
             case Directory() as directory:
                 return Tree(directory)
             case File(content=content):
-                source = self.open_image(opened.enter_context(spill_to_host(content)), opened)
-                return opened.enter_context(source.open(select_all, faults))
+                source = self.open_image(stack.enter_context(spill_to_host(content)), stack)
+                return stack.enter_context(source.open(select_all, faults))
             case _:
-                there = LiveMedium.of(medium)
-                systems = f"; it has {live_medium.format_paths(there.systems)}" if there else ""
+                live = LiveMedium.of(medium)
+                systems = f"; it has {live_medium.format_paths(live.systems)}" if live else ""
                 raise SourceError(
                     f"{printable(path)} not found in {printable(self.base.description)}{systems}",
                     "check the path: it is looked up in the parts before this one",
                 )
 
 
-def _include_medium(selection: Selection, tops: Collection[str]) -> Selection:
-    """The selection, plus the directories that identify a live medium and hold its system. `tops` are globs."""
+def _include_medium(selection: Selection, top_globs: Collection[str]) -> Selection:
+    """The selection, plus the directories that identify a live medium and hold its system. `top_globs` are globs."""
 
     def select(path: str, directory: bool) -> Inclusion:
         first = path.partition("/")[0]
-        return Inclusion.ALL if any(fnmatchcase(first, top) for top in tops) else selection(path, directory)
+        return Inclusion.ALL if any(fnmatchcase(first, top) for top in top_globs) else selection(path, directory)
 
     return select

@@ -29,9 +29,9 @@ from ltsp.host.system_call import (
 from ltsp.tree.name import printable
 from ltsp.tree.selection import Inclusion
 
-PRIVATE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOATIME
+PRIVATE_MOUNT_FLAGS = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOATIME
 """Flags of our private mounts: nothing in a source may be executed, or used as a device."""
-READ_ONLY = PRIVATE | MOUNT_ATTR_RDONLY
+READ_ONLY_MOUNT_FLAGS = PRIVATE_MOUNT_FLAGS | MOUNT_ATTR_RDONLY
 
 MountSelection = Callable[[str, str], Inclusion]
 """The inclusion of a directory, by its path in the tree and the path of its mount."""
@@ -46,7 +46,7 @@ class SnapshotBase:
     mount: Mount
     root: RootDirectory
     """The included directory, which may be below the mount point."""
-    inner: bytes
+    inner_path: bytes
     """The path of that directory in the file system; for btrfs, from its top-level subvolume."""
 
 
@@ -55,7 +55,7 @@ def _never_invalid() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
+class FrozenMount:
     """A root that is read from a snapshot, or belongs to one and is read live."""
 
     path: str
@@ -67,21 +67,21 @@ class Frozen:
     root: RootDirectory
     device: int
     """Device number of the live files; those of the snapshot have a different one, and the same inodes."""
-    live_reason: str = ""
+    no_snapshot_reason: str = ""
     """Why it is read live; empty for a snapshot."""
     invalid_reason: Callable[[], str] = _never_invalid
     """Why it can no longer be trusted; empty while it can."""
 
 
-def open_snapshot_root(mounted: int, inner: bytes, base: RootDirectory) -> RootDirectory:
-    """The directory of a snapshot that corresponds to a live one. Takes ownership of `mounted`.
+def open_snapshot_root(mount_fd: int, inner_path: bytes, base: RootDirectory) -> RootDirectory:
+    """The directory of a snapshot that corresponds to a live one. Takes ownership of `mount_fd`.
 
     Raises SourceError if the directory was moved just before.
     """
     try:
-        with RootDirectory(mounted) as whole:
+        with RootDirectory(mount_fd) as mount_root:
             found = RootDirectory(
-                os.open(b"/proc/self/fd/%d" % whole.open_directory(inner).number, os.O_PATH | os.O_CLOEXEC)
+                os.open(b"/proc/self/fd/%d" % mount_root.open_directory(inner_path).number, os.O_PATH | os.O_CLOEXEC)
             )
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
@@ -114,40 +114,40 @@ def remove_at_exit(remove: Callable[[], None]) -> Iterator[None]:
                 reason = error.message if isinstance(error, LtspError) else str(error.strerror).lower()
                 raise SourceError(f"cannot remove the snapshot: {reason}", "the next run will try again") from error
 
-    with ExitStack() as ended:
-        ended.push(end)
-        ended.push(end)
+    with ExitStack() as stack:
+        stack.push(end)
+        stack.push(end)
         yield
 
 
-LOCKS = "/run/ltsp/snapshots"
-_NAME = re.compile(r"ltsp-[0-9a-f]{16}")
+LOCK_DIRECTORY = "/run/ltsp/snapshots"
+_SNAPSHOT_NAME = re.compile(r"ltsp-[0-9a-f]{16}")
 
 
 @contextmanager
 def reserve_name() -> Iterator[str]:
     """A new name, reserved until the block ends."""
-    os.makedirs(LOCKS, mode=0o700, exist_ok=True)
+    os.makedirs(LOCK_DIRECTORY, mode=0o700, exist_ok=True)
     name = f"ltsp-{secrets.token_hex(8)}"
-    with locks.hold_exclusive(f"{LOCKS}/{name}"):
+    with locks.hold_exclusive(f"{LOCK_DIRECTORY}/{name}"):
         try:
             yield name
         finally:
             with suppress(FileNotFoundError):
-                os.unlink(f"{LOCKS}/{name}")
+                os.unlink(f"{LOCK_DIRECTORY}/{name}")
 
 
 @contextmanager
 def claim_orphan(name: str) -> Iterator[bool]:
     """Whether the snapshot was left by an LTSP run that is gone; no other process claims it within the block."""
-    if not _NAME.fullmatch(name):
+    if not _SNAPSHOT_NAME.fullmatch(name):
         yield False
         return
-    os.makedirs(LOCKS, mode=0o700, exist_ok=True)
+    os.makedirs(LOCK_DIRECTORY, mode=0o700, exist_ok=True)
     try:
-        with locks.hold_exclusive(f"{LOCKS}/{name}"):
+        with locks.hold_exclusive(f"{LOCK_DIRECTORY}/{name}"):
             yield True
             with suppress(FileNotFoundError):
-                os.unlink(f"{LOCKS}/{name}")
+                os.unlink(f"{LOCK_DIRECTORY}/{name}")
     except locks.LockBusy:
         yield False

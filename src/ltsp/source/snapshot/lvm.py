@@ -21,8 +21,8 @@ from ltsp.host.mounts import Mount
 from ltsp.host.system_call import create_mount
 from ltsp.source.snapshot import frozen
 from ltsp.source.snapshot.frozen import (
-    READ_ONLY,
-    Frozen,
+    READ_ONLY_MOUNT_FLAGS,
+    FrozenMount,
     MountSelection,
     SnapshotBase,
     open_snapshot_root,
@@ -30,12 +30,12 @@ from ltsp.source.snapshot.frozen import (
 )
 from ltsp.tree.name import encode
 
-TAG = "ltsp"
+SNAPSHOT_TAG = "ltsp"
 SYSFS = "/sys"
-DEVICES = "/dev/mapper"
+MAPPER_DIRECTORY = "/dev/mapper"
 _PACKAGE = "lvm2"
 _COLUMNS = ("vg_name", "lv_name", "lv_attr", "lv_size", "vg_free", "vg_extent_size", "snap_percent")
-_OPTIONS: Mapping[str, Mapping[bytes, bytes | None]] = {
+_MOUNT_OPTIONS: Mapping[str, Mapping[bytes, bytes | None]] = {
     # The log of the running file system is replayed into the snapshot, which is therefore writable.
     "ext2": {b"ro": None},
     "ext3": {b"ro": None},
@@ -46,9 +46,9 @@ _OPTIONS: Mapping[str, Mapping[bytes, bytes | None]] = {
 """Mount options for the snapshot of a file system. Not btrfs: it has its own snapshots, and is damaged by a second
 file system with the same UUID."""
 
-_SHARE = 5
+_SIZE_DIVISOR = 5
 """A thick snapshot gets a fifth of its origin's size, for what changes during a build."""
-_LEAST_SHARE = 50
+_MIN_SIZE_DIVISOR = 50
 """With less than a fiftieth, it is not worth trying."""
 
 
@@ -61,10 +61,10 @@ class LvsVolume:
     attributes: str
     """Its type and state flags: lvs(8), "Attr"."""
     size: int
-    free: int
+    vg_free: int
     """Free space in the group."""
-    extent: int
-    used: float
+    extent_size: int
+    used_percent: float
     """Percentage of a thick snapshot."""
 
     @classmethod
@@ -97,36 +97,36 @@ class LvsVolume:
     @property
     def is_invalid(self) -> bool:
         """Whether more of the origin changed than the snapshot can hold."""
-        return self.attributes[4:5] in ("I", "S") or self.used >= 100
+        return self.attributes[4:5] in ("I", "S") or self.used_percent >= 100
 
     def snapshot_command(self, name: str) -> Sequence[str]:
         """The command that creates a snapshot.
 
         Raises SourceError if the group has no room for it.
         """
-        words = ["lvcreate", "--yes", "--snapshot", "--name", name, "--addtag", TAG, "--permission", "rw"]
+        words = ["lvcreate", "--yes", "--snapshot", "--name", name, "--addtag", SNAPSHOT_TAG, "--permission", "rw"]
         if self.is_thin:  # thin snapshots are not activated otherwise. lvmthin(7)
             return [*words, "--setactivationskip", "n", self.full_name]
-        extents = min(self.size // _SHARE, self.free) // self.extent
-        if extents * self.extent < self.size // _LEAST_SHARE or not extents:
+        extents = min(self.size // _SIZE_DIVISOR, self.vg_free) // self.extent_size
+        if extents * self.extent_size < self.size // _MIN_SIZE_DIVISOR or not extents:
             raise SourceError(
-                f"its group {self.group} has {self.free >> 20} MiB free, but a snapshot of {self.full_name} needs "
-                f"at least {max(self.size // _LEAST_SHARE, self.extent) >> 20} MiB"
+                f"its group {self.group} has {self.vg_free >> 20} MiB free, but a snapshot of {self.full_name} needs "
+                f"at least {max(self.size // _MIN_SIZE_DIVISOR, self.extent_size) >> 20} MiB"
             )
         return [*words, "--extents", str(extents), self.full_name]
 
 
 def can_snapshot(mount: Mount) -> bool:
     """Whether a mount is a file system on a logical volume that can be mounted a second time."""
-    return mount.kind in _OPTIONS and bool(_mapper_name(mount))
+    return mount.kind in _MOUNT_OPTIONS and bool(_mapper_name(mount))
 
 
 def has_thin_volume(mount: Mount) -> bool:
     """Whether a snapshot needs no space of its own: the volume is thin, and the LVM programs are installed."""
-    if not can_snapshot(mount) or command.find("lvs") is None:
+    if not can_snapshot(mount) or command.find_program("lvs") is None:
         return False
     try:
-        return _find_volume(f"{DEVICES}/{_mapper_name(mount)}").is_thin
+        return _find_volume(f"{MAPPER_DIRECTORY}/{_mapper_name(mount)}").is_thin
     except LtspError:
         return False
 
@@ -134,18 +134,18 @@ def has_thin_volume(mount: Mount) -> bool:
 def check_programs() -> None:
     """Raises LtspError, naming the package, if a program is missing."""
     for program in ("lvs", "lvcreate", "lvremove"):
-        if command.find(program) is None:
+        if command.find_program(program) is None:
             raise LtspError(f"{program} not found, which an LVM snapshot needs", f"install {_PACKAGE}")
 
 
 @contextmanager
-def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Sequence[Frozen]]:
+def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Sequence[FrozenMount]]:
     """A root to read in place of a mount.
 
     Raises OSError and LtspError.
     """
     _remove_orphans()
-    origin = _find_volume(f"{DEVICES}/{_mapper_name(base.mount)}")
+    origin = _find_volume(f"{MAPPER_DIRECTORY}/{_mapper_name(base.mount)}")
     with frozen.reserve_name() as name:
         snapshot = f"{origin.group}/{name}"
         with remove_at_exit(lambda: _remove(origin.group, name)):
@@ -156,18 +156,21 @@ def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Seque
                     return ""
                 return f"the snapshot of {origin.full_name} overflowed: too much changed while it was being read"
 
-            mounted = create_mount(
-                base.mount.kind.encode(), _device_path(origin.group, name), _OPTIONS[base.mount.kind], READ_ONLY
+            mount_fd = create_mount(
+                base.mount.kind.encode(),
+                _device_path(origin.group, name),
+                _MOUNT_OPTIONS[base.mount.kind],
+                READ_ONLY_MOUNT_FLAGS,
             )
-            with open_snapshot_root(mounted, base.inner, base.root) as root:
+            with open_snapshot_root(mount_fd, base.inner_path, base.root) as root:
                 device = os.fstat(base.root.descriptor).st_dev
-                yield [Frozen(base.path, "lvm", origin.full_name, root, device, invalid_reason=invalid_reason)]
+                yield [FrozenMount(base.path, "lvm", origin.full_name, root, device, invalid_reason=invalid_reason)]
 
 
 def _device_path(group: str, name: str) -> bytes:
     """The device-mapper path of a volume: hyphens in its names are doubled."""
     doubled = (part.replace("-", "--") for part in (group, name))
-    return encode(f"{DEVICES}/{'-'.join(doubled)}")
+    return encode(f"{MAPPER_DIRECTORY}/{'-'.join(doubled)}")
 
 
 def _mapper_name(mount: Mount) -> str:
@@ -180,9 +183,9 @@ def _mapper_name(mount: Mount) -> str:
         return ""
 
 
-def _list_volumes(what: str) -> list[LvsVolume]:
+def _list_volumes(selector: str) -> list[LvsVolume]:
     options = ("--reportformat", "json", "--units", "b", "--nosuffix", "--options", ",".join(_COLUMNS))
-    return LvsVolume.parse(command.run(["lvs", *options, what], package=_PACKAGE).stdout)
+    return LvsVolume.parse(command.run(["lvs", *options, selector], package=_PACKAGE).stdout)
 
 
 def _find_volume(path: str) -> LvsVolume:
@@ -194,7 +197,7 @@ def _find_volume(path: str) -> LvsVolume:
 
 def _remove_orphans() -> None:
     """Remove snapshots left by killed runs in any group: they fill up, and slow down writes to their origin."""
-    for volume in _list_volumes(f"@{TAG}"):
+    for volume in _list_volumes(f"@{SNAPSHOT_TAG}"):
         with frozen.claim_orphan(volume.name) as is_orphan:
             if is_orphan:
                 with suppress(LtspError):  # one that is in use can stay
@@ -202,5 +205,5 @@ def _remove_orphans() -> None:
 
 
 def _remove(group: str, name: str) -> None:
-    if any((volume.group, volume.name) == (group, name) for volume in _list_volumes(f"@{TAG}")):
+    if any((volume.group, volume.name) == (group, name) for volume in _list_volumes(f"@{SNAPSHOT_TAG}")):
         command.run(["lvremove", "--yes", f"{group}/{name}"], package=_PACKAGE)

@@ -14,8 +14,8 @@ from ltsp.host import command
 from ltsp.host.system_call import create_mount
 from ltsp.source.snapshot import frozen
 from ltsp.source.snapshot.frozen import (
-    READ_ONLY,
-    Frozen,
+    READ_ONLY_MOUNT_FLAGS,
+    FrozenMount,
     MountSelection,
     SnapshotBase,
     open_snapshot_root,
@@ -27,7 +27,7 @@ _PACKAGE = "zfsutils-linux"
 
 
 def is_installed() -> bool:
-    return command.find("zfs") is not None
+    return command.find_program("zfs") is not None
 
 
 def check_programs() -> None:
@@ -37,7 +37,7 @@ def check_programs() -> None:
 
 
 @contextmanager
-def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Sequence[Frozen]]:
+def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Sequence[FrozenMount]]:
     """A root to read in place of a mount. Datasets below it are separate mounts.
 
     Raises OSError and LtspError.
@@ -48,9 +48,9 @@ def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Seque
         snapshot = f"{dataset}@{name}"
         with remove_at_exit(lambda: _destroy(snapshot)):
             command.run(["zfs", "snapshot", snapshot], package=_PACKAGE)
-            mounted = create_mount(b"zfs", encode(snapshot), {b"ro": None}, READ_ONLY)
-            with open_snapshot_root(mounted, base.inner, base.root) as root:
-                yield [Frozen(base.path, "zfs", dataset, root, os.fstat(base.root.descriptor).st_dev)]
+            mount_fd = create_mount(b"zfs", encode(snapshot), {b"ro": None}, READ_ONLY_MOUNT_FLAGS)
+            with open_snapshot_root(mount_fd, base.inner_path, base.root) as root:
+                yield [FrozenMount(base.path, "zfs", dataset, root, os.fstat(base.root.descriptor).st_dev)]
 
 
 def _remove_orphans(dataset: str) -> None:
@@ -65,5 +65,8 @@ def _remove_orphans(dataset: str) -> None:
 
 
 def _destroy(snapshot: str) -> None:
-    if command.run(["zfs", "list", "-H", "-t", "snapshot", "-o", "name", snapshot], accepted=(0, 1)).status == 0:
+    if (
+        command.run(["zfs", "list", "-H", "-t", "snapshot", "-o", "name", snapshot], accepted_statuses=(0, 1)).status
+        == 0
+    ):
         command.run(["zfs", "destroy", snapshot])
