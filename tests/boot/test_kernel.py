@@ -354,7 +354,7 @@ def test_a_file_that_is_not_a_kernel_is_named_and_not_published(where):
     with pytest.raises(LtspError, match=r"^no kernel in lab can be booted: ") as caught:
         find_kernel(tree, "lab")
     assert f"/{path} (not a kernel: no known header)" in caught.value.message
-    assert caught.value.hint.startswith("reinstall its package in the source")
+    assert caught.value.hint.startswith("reinstall the kernel's package in the source")
     good = {"boot/vmlinuz-6.1.0-9": bzimage("6.1.0-9"), "lib/modules/6.1.0-9/modules.dep": ""}
     found = find_kernel(make_tree(NOT_KERNELS[where] | modules_in_lib("6.9") | good), "lab")
     assert found.path == "boot/vmlinuz-6.1.0-9"
@@ -366,7 +366,7 @@ def test_the_hint_for_a_damaged_kernel_is_the_reinstall_command():
     with pytest.raises(LtspError) as caught:
         find_kernel(make_tree(DEBIAN_12 | {"boot/vmlinuz-6.9": NOISE} | modules("6.9")), "lab")
     assert (
-        "reinstall its package in the source: apt-get install --reinstall linux-image-6.9; or give "
+        "reinstall the kernel's package in the source: apt-get install --reinstall linux-image-6.9; or choose one with "
         in caught.value.hint
     )
 
@@ -389,7 +389,7 @@ def test_the_hint_does_not_install_what_exists():
     with pytest.raises(LtspError, match=r"no kernel in lab has its modules: /boot/vmlinuz-6\.9 \(no ") as caught:
         find_kernel(make_tree(DEBIAN_12 | {"boot/vmlinuz-6.9": elf("k")} | modules("6.8")), "lab")
     assert caught.value.hint.startswith(
-        "install in the source: linux-image-6.9 (reinstall it if it is installed); or give "
+        "install in the source: linux-image-6.9 (reinstall it if it is installed); or choose one with "
     )
 
 

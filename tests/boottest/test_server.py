@@ -10,7 +10,7 @@ import pytest
 from ltsp.boottest import nfs_server, server
 from ltsp.boottest.nfs_server import extract_log_errors
 from ltsp.boottest.server import start_server
-from ltsp.boottest.test_servers import enter_private_network
+from ltsp.boottest.servers import enter_private_network
 from ltsp.errors import LtspError
 
 GANESHA = b"""\

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from corpus import bootable_site, diskless
-from ltsp.boottest import run, test_servers
+from ltsp.boottest import run, servers
 from ltsp.boottest.console import BootStage
 from ltsp.boottest.machine import HOST_ADDRESS, VirtualMachine
-from ltsp.boottest.test_servers import BootRoute
+from ltsp.boottest.servers import BootRoute
 from ltsp.build.boot_gate import require_bootable
 from ltsp.commands.boottest import boottest
 from ltsp.errors import LtspError, UsageError
@@ -126,7 +126,7 @@ def subject(lab, **changes):
 
 
 def verdict(route, *, seconds=SECONDS, memory=1280):
-    with diskless.one_at_a_time(), test_servers.start_servers(route, lambda _line: None) as where:
+    with diskless.one_at_a_time(), servers.start_servers(route, lambda _line: None) as where:
         return run.run_boot_test(
             VirtualMachine(where.boot, where.firmware, memory=memory), run.WatchOptions(seconds), route.subject.image
         )
@@ -198,7 +198,7 @@ def test_the_client_reports_an_image_missing_on_the_server(lab):
 @boot
 @pytest.mark.slow
 def test_an_unreachable_server_is_named(lab, monkeypatch):
-    monkeypatch.setattr(test_servers, "_root_url", lambda _route: "http://10.0.2.77/images/lab.img")
+    monkeypatch.setattr(servers, "_root_url", lambda _route: "http://10.0.2.77/images/lab.img")
     seen = verdict(BootRoute(subject(lab), False, "http", "tftp"))
     assert not seen.passed
     assert "10.0.2.77" in seen.cause

@@ -11,7 +11,7 @@ from pathlib import Path
 from corpus.diskless import one_at_a_time
 from corpus.site import Site
 from ltsp.boottest import nfs_server
-from ltsp.boottest.test_servers import enter_private_network
+from ltsp.boottest.servers import enter_private_network
 
 NAME = "lab"
 PASSWORD = "chalkboard"

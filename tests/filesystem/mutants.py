@@ -228,7 +228,7 @@ def trust_checksums() -> None:
         btrfs_superblock._CHECKSUM_TYPES[kind] = lambda _data: b""
     ExtentDataReader._read_checksums = lambda _self, _tree, _start, _end: b""
     ExtentDataReader._read_verified = lambda self, address, size, _expected: self._read_raw(
-        self.nodes.chunks.locate_copies(address, size)[0], size
+        self.node_reader.chunks.locate_copies(address, size)[0], size
     )
 
 

@@ -139,7 +139,7 @@ def test_a_damaged_node_is_read_from_its_second_copy(nasty_root, blocks, tmp_pat
     expected = filled(image, nasty_root)
     found = btrfs.open(blocks(image))
     root = found._find_subvolume(btrfs.TOP_SUBVOLUME).root
-    first, second = found.nodes.chunks.locate_copies(root.address, found.nodes.superblock.node_size)
+    first, second = found.node_reader.chunks.locate_copies(root.address, found.node_reader.superblock.node_size)
     with image.open("r+b") as file:
         file.seek(first + 500)
         file.write(b"damage")
@@ -165,7 +165,7 @@ def copies_of(image, blocks, name, within):
     content = btrfs.open(blocks(image)).tree().get(name).content
     extent = max((each for each in content._read_extents() if each.start <= within), key=lambda each: each.start)
     at = extent.address if extent.compression else extent.address + extent.offset + within - extent.start
-    return content.extent_data.nodes.chunks.locate_copies(at, 1)
+    return content.extent_data.node_reader.chunks.locate_copies(at, 1)
 
 
 def read_whole(image, blocks, name):

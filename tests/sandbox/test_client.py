@@ -228,19 +228,19 @@ def test_an_invalid_failure_is_an_invalid_reply(payload):
     ("kind", "payload"),
     [
         (FrameKind.DATA, b"data"),
-        (FrameKind.CONTENT, b'["ContentRequest", 0]'),
+        (FrameKind.CONTENT_REQUEST, b'["ContentRequest", 0]'),
         (FrameKind.OPEN, b'["Start", false]'),
-        (FrameKind.MORE, b"[]"),
+        (FrameKind.TREE_RECORDS, b"[]"),
         (FrameKind.ANSWER, b""),
         (FrameKind.ANSWER, b'["Done"]'),
         (FrameKind.ANSWER, b'["Said", ["text"], "unknown"]'),
         (FrameKind.ANSWER, b'["Said", [3]]'),
         (FrameKind.FAILURE, b'["Failure", "SystemExit", "now"]'),
         (FrameKind.FAILURE, b'["Failure", 3, "message", "hint"]'),
-        (FrameKind.SIBLING, b'["FileRequest", 3]'),
-        (FrameKind.SIBLING, b'["FileRequest"]'),
-        (FrameKind.ENTER, b'["EnterRequest", [1]]'),
-        (FrameKind.ENTER, b'["EnterRequest", "path"]'),
+        (FrameKind.FILE_REQUEST, b'["FileRequest", 3]'),
+        (FrameKind.FILE_REQUEST, b'["FileRequest"]'),
+        (FrameKind.ENTER_REQUEST, b'["EnterRequest", [1]]'),
+        (FrameKind.ENTER_REQUEST, b'["EnterRequest", "path"]'),
     ],
 )
 def test_a_forged_frame_is_an_invalid_reply(kind, payload):
@@ -257,7 +257,7 @@ def test_a_forged_frame_is_an_invalid_reply(kind, payload):
 def test_a_forged_batch_of_records_is_an_invalid_tree(batch):
     ours, theirs = socket.socketpair()
     with ours, theirs, PassedFiles() as files:
-        send_frame(theirs, FrameKind.MORE, batch)
+        send_frame(theirs, FrameKind.TREE_RECORDS, batch)
         send_frame(theirs, FrameKind.ANSWER, b'["Done"]')
         with pytest.raises(ReaderFailed, match="the sandbox worker returned an invalid reply"):
             SandboxReader(ours, None, files).tree(Grow())

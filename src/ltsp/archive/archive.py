@@ -17,7 +17,7 @@ from typing import BinaryIO, Self
 from ltsp.archive import docker, oci
 from ltsp.archive.document import ImageLayer, OpenPart
 from ltsp.archive.header import BLOCK, is_tar_header
-from ltsp.archive.input import ArchiveInput, ArchiveLimits, PipeInput, SeekableInput
+from ltsp.archive.input import ArchiveInput, ArchiveUsage, PipeInput, SeekableInput
 from ltsp.archive.member import ArchivedContent, read_members
 from ltsp.archive.spool import Spool, open_unnamed_file
 from ltsp.archive.tree_builder import ArchiveTreeBuilder
@@ -52,7 +52,7 @@ class ArchiveReader:
     """Creates an unnamed file in that directory."""
     heartbeat: Callable[[], None] = lambda: None
     """Called regularly during the work."""
-    _limits: ArchiveLimits = field(default_factory=ArchiveLimits)
+    _usage: ArchiveUsage = field(default_factory=ArchiveUsage)
     _spool: Spool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class ArchiveReader:
         """
         if compressed.detect_compression(stored.read_at(0, compressed.MAX_MAGIC_SIZE)):
             return self.read_stream(read_pieces(stored), form, tag)
-        self._limits.packed += stored.size
+        self._usage.stored_bytes += stored.size
         return self._read_archive(SeekableInput(stored), form, tag)
 
     def read_stream(self, data: Iterator[bytes], form: ArchiveFormat = ArchiveFormat.ANY, tag: str = "") -> Tree:
@@ -77,7 +77,7 @@ class ArchiveReader:
 
         def counted(path: str) -> Blocks:
             part = open_part(path)
-            self._limits.packed += part.size
+            self._usage.stored_bytes += part.size
             return part
 
         return self._read_layers(counted, oci.read_layers(counted, tag))
@@ -94,8 +94,8 @@ class ArchiveReader:
         self.close()
 
     def _read_archive(self, source: ArchiveInput, form: ArchiveFormat, tag: str) -> Tree:
-        builder = ArchiveTreeBuilder(self._limits)
-        for member in read_members(source, self._limits):
+        builder = ArchiveTreeBuilder(self._usage)
+        for member in read_members(source, self._usage):
             builder.add(member)
         tree = builder.finish()
         if (
@@ -115,14 +115,14 @@ class ArchiveReader:
         return tree
 
     def _read_layers(self, open_part: OpenPart, layers: Sequence[ImageLayer]) -> Tree:
-        builder = ArchiveTreeBuilder(self._limits)
+        builder = ArchiveTreeBuilder(self._usage)
         times = Counter(layer.path for layer in layers)
         for layer in layers:
             builder.next_layer()
             stored = open_part(layer.path)
             if times[layer.path] > _MAX_REPEATS and stored.size > _SMALL_LAYER_SIZE:
                 raise FormatError(f"is damaged: it repeats one layer {times[layer.path]} times")
-            for member in read_members(self._open_layer(stored, layer), self._limits, must_end=False):
+            for member in read_members(self._open_layer(stored, layer), self._usage, must_end=False):
                 builder.add(member)
         return builder.finish()
 
@@ -135,7 +135,7 @@ class ArchiveReader:
         if layer.packed is not None:
             data = layer.packed.verify(data)
         if packed:
-            data = compressed.decompress_stream(data, self._limits.count_unpacked)
+            data = compressed.decompress_stream(data, self._usage.count_unpacked)
         if layer.unpacked is not None:
             data = layer.unpacked.verify(data)
         if packed:
@@ -150,10 +150,10 @@ class ArchiveReader:
             start += piece
         data = chain((start,), data)
         if compressed.detect_compression(start):
-            yield from compressed.decompress_stream(data, self._limits.count_unpacked)
+            yield from compressed.decompress_stream(data, self._usage.count_unpacked)
             return
         for piece in data:
-            self._limits.packed += len(piece)
+            self._usage.stored_bytes += len(piece)
             yield piece
 
 
@@ -173,7 +173,7 @@ def is_archive(stored: Blocks) -> bool:
 
 def _read_first_block(stored: Blocks) -> bytes:
     start = b""
-    for piece in compressed.decompress_stream(read_pieces(stored), ArchiveLimits().count_unpacked):
+    for piece in compressed.decompress_stream(read_pieces(stored), ArchiveUsage().count_unpacked):
         start += piece
         if len(start) >= BLOCK:
             break

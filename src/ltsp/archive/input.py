@@ -126,34 +126,35 @@ _STEPS_PER_BYTE = 1
 
 
 @dataclass(slots=True)
-class ArchiveLimits:
-    """The limits of one source, with all its layers and members."""
+class ArchiveUsage:
+    """What one source used so far of its limits, with all its layers and members."""
 
-    packed: int = 0
+    stored_bytes: int = 0
     """Stored bytes of the source that were read."""
-    unpacked: int = 0
+    unpacked_bytes: int = 0
     """Decompressed bytes."""
-    memory: int = 0
-    steps: int = 0
+    memory_used: int = 0
+    link_components: int = 0
+    """Components of symbolic links that were followed."""
 
     def count_unpacked(self, packed: int, unpacked: int) -> None:
         """Raises FormatError."""
-        self.packed += packed
-        self.unpacked += unpacked
-        if self.unpacked > _BASE_UNPACKED + _UNPACKED_PER_BYTE * self.packed:
+        self.stored_bytes += packed
+        self.unpacked_bytes += unpacked
+        if self.unpacked_bytes > _BASE_UNPACKED + _UNPACKED_PER_BYTE * self.stored_bytes:
             raise FormatError(
-                f"unpacks to more than {self.unpacked >> 20} MiB, {_UNPACKED_PER_BYTE} times its size",
+                f"unpacks to more than {self.unpacked_bytes >> 20} MiB, {_UNPACKED_PER_BYTE} times its size",
                 "if that is correct, unpack it yourself, and give the result",
             )
 
     def take_memory(self, memory: int) -> None:
         """Raises FormatError."""
-        self.memory += memory
-        if self.memory > _MEMORY + _MEMORY_PER_BYTE * self.packed:
+        self.memory_used += memory
+        if self.memory_used > _MEMORY + _MEMORY_PER_BYTE * self.stored_bytes:
             raise FormatError("has far more files and names than its size allows")
 
-    def count_steps(self, names: int) -> None:
+    def count_link_components(self, names: int) -> None:
         """Raises FormatError."""
-        self.steps += names
-        if self.steps > _BASE_STEPS + _STEPS_PER_BYTE * self.packed:
+        self.link_components += names
+        if self.link_components > _BASE_STEPS + _STEPS_PER_BYTE * self.stored_bytes:
             raise FormatError("has far more symbolic links than its size allows")

@@ -17,7 +17,7 @@ from typing import Final
 
 from ltsp.archive import pax, sparse_map
 from ltsp.archive.header import BLOCK, TarHeader
-from ltsp.archive.input import ArchiveInput, ArchiveLimits, truncated_error
+from ltsp.archive.input import ArchiveInput, ArchiveUsage, truncated_error
 from ltsp.archive.pax import PaxRecord
 from ltsp.errors import FormatError
 from ltsp.storage.blocks import Blocks
@@ -94,7 +94,7 @@ class _Extensions:
     count: int = 0
 
 
-def read_members(source: ArchiveInput, limits: ArchiveLimits, *, must_end: bool = True) -> Iterator[ArchiveMember]:
+def read_members(source: ArchiveInput, usage: ArchiveUsage, *, must_end: bool = True) -> Iterator[ArchiveMember]:
     """Each member, in order.
 
     With `must_end`, an archive without the final zeros counts as truncated, as nothing else proves it complete. Raises
@@ -119,11 +119,11 @@ def read_members(source: ArchiveInput, limits: ArchiveLimits, *, must_end: bool 
             extensions.count += 1
             if extensions.count > _MAX_EXTENSIONS:
                 raise FormatError(f"is damaged: a member at {place} has {extensions.count} extended headers")
-            _read_extension(extensions, global_records, header, source, limits)
+            _read_extension(extensions, global_records, header, source, usage)
         elif header.flag in b"AV":
             _skip_data(source, header.size)  # access control lists of Solaris, the label of a tape
         else:
-            yield _read_member(header, block, extensions, global_records, source, limits)
+            yield _read_member(header, block, extensions, global_records, source, usage)
             extensions = _Extensions()
 
 
@@ -132,12 +132,12 @@ def _read_extension(
     global_records: dict[bytes, bytes],
     header: TarHeader,
     source: ArchiveInput,
-    limits: ArchiveLimits,
+    usage: ArchiveUsage,
 ) -> None:
     if header.size > _MAX_EXTENSION_SIZE:
         raise FormatError(f"is damaged: an extended header of {header.size} bytes is too large")
     data = _read_padded(source, header.size)
-    limits.take_memory(len(data))
+    usage.take_memory(len(data))
     match header.flag:
         case b"L":
             extensions.path = data.partition(b"\0")[0]
@@ -159,7 +159,7 @@ def _read_member(
     extensions: _Extensions,
     global_records: Mapping[bytes, bytes],
     source: ArchiveInput,
-    limits: ArchiveLimits,
+    usage: ArchiveUsage,
 ) -> ArchiveMember:
     values = pax.merge_records(extensions.records, global_records) if extensions.records or global_records else {}
     path = values.get(b"GNU.sparse.name") or values.get(b"path") or extensions.path or header.path
@@ -169,11 +169,11 @@ def _read_member(
         raise FormatError(f"has {what}, which is not supported: {printable(decode(path))}")
     if header.flag in b"0\0" and path.endswith(b"/"):
         kind = MemberKind.DIRECTORY  # as Unix v7 wrote them
-    limits.take_memory(_MEMBER_MEMORY + len(path))
+    usage.take_memory(_MEMBER_MEMORY + len(path))
     size = pax.get_number(values, b"size", header.size)
     content = None
     if kind is MemberKind.FILE:
-        content = _read_content(header, block, extensions.records, values, size, source, limits)
+        content = _read_content(header, block, extensions.records, values, size, source, usage)
     elif header.flag == b"D":
         _skip_data(source, size)
     target = values.get(b"linkpath") or extensions.target or header.target
@@ -190,13 +190,13 @@ def _read_content(
     values: Mapping[bytes, bytes],
     size: int,
     source: ArchiveInput,
-    limits: ArchiveLimits,
+    usage: ArchiveUsage,
 ) -> ArchivedContent:
     def read(wanted: int) -> bytes:
         data = source.read(wanted)
         if len(data) < wanted:
             raise truncated_error()
-        limits.take_memory(wanted)
+        usage.take_memory(wanted)
         return data
 
     found = None
@@ -209,7 +209,7 @@ def _read_content(
             found, map_size = pax_map
     if map_size > size:
         raise FormatError("is damaged: the map of a sparse file is larger than its data")
-    limits.take_memory(_RUN_MEMORY * len(found.pairs) if found else 0)
+    usage.take_memory(_RUN_MEMORY * len(found.pairs) if found else 0)
     base, place = source.keep(size - map_size)
     _skip_padding(source, size)
     if found is None:

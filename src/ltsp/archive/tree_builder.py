@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
-from ltsp.archive.input import ArchiveLimits
+from ltsp.archive.input import ArchiveUsage
 from ltsp.archive.member import ArchiveMember, MemberKind
 from ltsp.errors import FormatError
 from ltsp.tree.name import decode, printable
@@ -53,8 +53,8 @@ class _DirectoryBuilder:
 
 
 class ArchiveTreeBuilder:
-    def __init__(self, limits: ArchiveLimits) -> None:
-        self._limits = limits
+    def __init__(self, usage: ArchiveUsage) -> None:
+        self._usage = usage
         self._root = _DirectoryBuilder(_DEFAULT_METADATA)
         self._layer = 0
         self._layered = False
@@ -108,7 +108,7 @@ class ArchiveTreeBuilder:
         existing = parent.entries.get(name)
         if not isinstance(existing, _DirectoryBuilder):
             existing = _DirectoryBuilder(metadata)
-            self._limits.take_memory(_DIRECTORY_MEMORY)
+            self._usage.take_memory(_DIRECTORY_MEMORY)
             self._put(parent, name, existing)
         existing.metadata = metadata
         self._mark_changed(existing)
@@ -205,7 +205,7 @@ class ArchiveTreeBuilder:
                 case Symlink(target=target):
                     links += 1
                     parts = target.split("/")
-                    self._limits.count_steps(len(parts))
+                    self._usage.count_link_components(len(parts))
                     if links > _MAX_LINKS:
                         raise FormatError(
                             f"has a path through more than {_MAX_LINKS} symbolic links: {_printable_path(names)}"
@@ -215,7 +215,7 @@ class ArchiveTreeBuilder:
                         del directory_stack[1:]
                 case None if make and not in_link_target:
                     made = _DirectoryBuilder(_DEFAULT_METADATA)
-                    self._limits.take_memory(_DIRECTORY_MEMORY)
+                    self._usage.take_memory(_DIRECTORY_MEMORY)
                     directory_stack[-1].entries[name] = made
                     directory_stack.append(made)
                 case _ if make:

@@ -22,7 +22,9 @@ MODULES_DIRECTORY: Final = "lib/modules"
 _DEPMOD_NAMES: Final = frozenset({"kernel", "modules.builtin", "modules.dep", "modules.dep.bin"})
 """Names that depmod(8) and `make modules_install` create in lib/modules/VERSION; some kernels have only a few."""
 _MAX_SHOWN: Final = 4
-_RULE_HINT: Final = "give --kernel-initrd='GLOB s|KERNEL|INITRD|' or --kernel-initrd=none"
+_RULE_HINT: Final = (
+    "choose one with --kernel-initrd='GLOB s|KERNEL|INITRD|', or publish without a kernel: --kernel-initrd=none"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,9 @@ def no_kernel_error(tree: Tree, name: str, rules: Sequence[KernelRule], refused:
         )
     if broken := [each for each in refused if each.is_file]:
         reinstall_command = kernel_reinstall_command(detect_distribution(tree), broken[0].version)
+        reinstall = f"reinstall the kernel's package in the source{reinstall_command and f': {reinstall_command}'}"
         return LtspError(
-            f"no kernel in {printable(name)} can be booted: {refused_kernels}",
-            f"reinstall its package in the source{reinstall_command and f': {reinstall_command}'}; or {_RULE_HINT}",
+            f"no kernel in {printable(name)} can be booted: {refused_kernels}", f"{reinstall}; or {_RULE_HINT}"
         )
     usual_globs = [rule.kernel for rule in rules if rule.rank < KernelRank.OTHER and not rule.live]
     names = dict.fromkeys(glob.rpartition("/")[2].replace(VERSION_PLACEHOLDER, "*") for glob in usual_globs)

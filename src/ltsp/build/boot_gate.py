@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from ltsp.boottest import run, test_servers
+from ltsp.boottest import run, servers
 from ltsp.boottest.console import BootStage
 from ltsp.boottest.machine import VirtualMachine, choose_accelerator
-from ltsp.boottest.test_servers import BootRoute, BootSubject
+from ltsp.boottest.servers import BootRoute, BootSubject
 from ltsp.boottest.verdict import Verdict, format_server_logs
 from ltsp.errors import LtspError
 from ltsp.publish.gc import Retention
@@ -71,10 +71,10 @@ def _boot_staged(version: Version, transport: str, report: Report) -> Verdict:
     subject = require_bootable(version)
     image = version.manifest.image
     # A whole image is in memory twice while the kernel unpacks its initrds.
-    extra_memory = 2 * image.size >> 20 if image and transport in test_servers.WHOLE_IMAGE_TRANSPORTS else 0
+    extra_memory = 2 * image.size >> 20 if image and transport in servers.WHOLE_IMAGE_TRANSPORTS else 0
     # The menu boots the current version, which this is not yet.
     route = BootRoute(subject, through_menu=False, transport=transport, fetch="tftp")
-    with test_servers.start_servers(route, report.note) as test_network:
+    with servers.start_servers(route, report.note) as test_network:
         machine = VirtualMachine(
             test_network.boot, test_network.firmware, choose_accelerator(), _BASE_MEMORY + extra_memory
         )

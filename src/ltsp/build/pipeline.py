@@ -63,7 +63,8 @@ def build(request: BuildRequest, requested: RequestedImage, report: Report) -> B
     with request.store.locked(source.name, options.wait) as locked:
         locked.check_replaceable(backup=options.backup)
         if locked.state().is_image_deleted:
-            report.note(f"{source.name}.img was deleted by hand; the version that clients booted is kept as .img.old")
+            image = f"{source.name}.img"
+            report.note(f"{image} was deleted by hand; the version that clients booted is kept as {image}.old")
         built = _make_version(request, replace(requested, source=source), locked, faults, report)
         if isinstance(built.outcome, StagedVersion):
             from ltsp.build.boot_gate import boot_and_publish  # noqa: PLC0415 -- virtual machines and servers, rarely used

@@ -121,7 +121,7 @@ def _check_boot_files_public(tree: Tree, kernel: Kernel, secrets: Secrets) -> No
 
 def _check_rootfs(tree: Tree, name: str) -> None:
     """Check that it is a root file system; images were not opened before. Raises SourceError."""
-    if missing := root_file_systems.find_missing_marks_in_tree(tree):
+    if missing := root_file_systems.explain_missing_root_in_tree(tree):
         raise SourceError(f"{name}: {missing}", root_file_systems.suggest_remedy(tree))
 
 

@@ -70,13 +70,16 @@ def make_request(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf
             f"the built-in engine does not support {printable(' '.join(parameters.unknown))}", "leave out --engine=own"
         )
     if options.verify and (parameters.unknown or options.engine == "mksquashfs"):
-        raise UsageError("--verify only works with the built-in engine, but this run uses mksquashfs")
+        why = f"{printable(' '.join(parameters.unknown))} needs" if parameters.unknown else "--engine asks for"
+        raise UsageError(
+            f"--verify only works with the built-in engine, but {why} mksquashfs", "leave out one of the two options"
+        )
     if options.kernel_initrd == NO_KERNEL and options.boot_transport:
         raise UsageError(
             "--boot-test needs a kernel, but --kernel-initrd=none publishes none", "remove one of the two options"
         )
     if options.boot_transport:
-        from ltsp.boottest.test_servers import require_http_library  # noqa: PLC0415 -- as in `build`
+        from ltsp.boottest.servers import require_http_library  # noqa: PLC0415 -- as in `build`
 
         require_http_library(options.boot_transport)
     if options.kernel_initrd not in ("", NO_KERNEL):

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ltsp.boot.ipxe import UnwritableText, check_words
-from ltsp.boottest import run, test_servers
+from ltsp.boottest import run, servers
 from ltsp.boottest.console import BootStage
 from ltsp.boottest.machine import Accelerator, VirtualMachine, choose_accelerator
-from ltsp.boottest.test_servers import BootRoute
+from ltsp.boottest.servers import BootRoute
 from ltsp.boottest.verdict import Verdict, format_server_logs
 from ltsp.build.boot_gate import make_stage_callback, require_bootable
 from ltsp.errors import LtspError, UsageError
@@ -46,10 +46,10 @@ def boottest(name: str, options: BootTestOptions, ltsp: LtspOptions, report: Rep
         options.transport,
         options.fetch,
         uefi=options.firmware == "uefi",
-        extra=kernel_words,
+        kernel_arguments=kernel_words,
     )
     accel = choose_accelerator() if options.accel == "auto" else Accelerator(options.accel)
-    with _open_log(options.console) as write_output, test_servers.start_servers(route, report.note) as boot_servers:
+    with _open_log(options.console) as write_output, servers.start_servers(route, report.note) as boot_servers:
         machine = VirtualMachine(boot_servers.boot, boot_servers.firmware, accel, options.memory)
         watch = run.WatchOptions(
             timeout=options.timeout,

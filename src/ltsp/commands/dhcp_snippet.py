@@ -30,6 +30,8 @@ def _find_server_address(text: str) -> ipaddress.IPv4Address:
             ) from None
     addresses = [each.address.ip for each in list_interfaces()]
     if len(addresses) != 1:
-        known = ", ".join(map(str, addresses)) or "none found"
-        raise LtspError(f"specify which address of this server clients use: {known}", "give it with --server=ADDRESS")
+        known = f"it has {', '.join(map(str, addresses))}" if addresses else "it has none"
+        raise LtspError(
+            f"cannot tell which address of this server clients use: {known}", "give it with --server=ADDRESS"
+        )
     return addresses[0]

@@ -111,7 +111,7 @@ def _find_sources(
     def find_recorded(name: str) -> str:
         argument = _find_recorded_source(request.store, name)
         if argument and argument != name:
-            report.note(f"{name} is an exported image: rebuilding it from its original source, {printable(argument)}")
+            report.note(f"{name} is a published image: rebuilding it from its original source, {printable(argument)}")
             recorded_sources[name] = argument
         return argument
 
@@ -163,7 +163,7 @@ def _image_names(found: Mapping[str, RequestedImage | LtspError]) -> Iterator[st
 
 
 def _find_recorded_source(store: Store, name: str) -> str:
-    """What an exported image was made from; empty if unknown."""
+    """What a published image was made from; empty if unknown."""
     current = store.current(name)
     return current.manifest.source.argument if current and current.manifest.origin is not Origin.FOREIGN else ""
 

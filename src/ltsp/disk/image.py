@@ -85,9 +85,13 @@ def refuse_sibling(name: str) -> BinaryIO:
     raise SourceError(f"it needs another file, {printable(name)}", "put it into the same directory as the image")
 
 
+def _find_scratch_directory() -> str:
+    return os.environ.get("TMPDIR") or _SCRATCH_DIRECTORY
+
+
 def make_scratch_file() -> BinaryIO:
     """An unnamed temporary file, removed when it is closed. Raises SourceError if it cannot be created."""
-    directory = os.environ.get("TMPDIR") or _SCRATCH_DIRECTORY
+    directory = _find_scratch_directory()
     try:
         return tempfile.TemporaryFile(dir=directory, prefix="ltsp-")
     except OSError as error:
@@ -237,7 +241,7 @@ def _unpack(blocks: Blocks, file: BinaryIO, heartbeat: Callable[[], None]) -> Fi
     """
     max_size = min(_MAX_UNPACKED_SIZE, max(_ALWAYS_ALLOWED_SIZE, _MAX_RATIO * blocks.size))
     size = written = 0
-    hint = "unpack it yourself on a file system with enough free space"
+    where, hint = printable(_find_scratch_directory()), "set TMPDIR to a directory with enough free space"
     try:
         for piece in _read_unpacked(blocks):
             if size + len(piece) > max_size:
@@ -250,7 +254,7 @@ def _unpack(blocks: Blocks, file: BinaryIO, heartbeat: Callable[[], None]) -> Fi
             if written > _SPACE_CHECK_INTERVAL:
                 written = 0
                 if free_bytes(file.fileno()) < _RESERVED_SPACE:
-                    raise SourceError("not enough free space to unpack it", hint)
+                    raise SourceError(f"not enough free space in {where} to unpack it", hint)
         os.ftruncate(file.fileno(), size)
     except OSError as error:
         raise SourceError(f"cannot unpack it: {error.strerror}", hint) from error

@@ -60,7 +60,10 @@ class KernelModules:
     def read(cls, tree: Tree, version: str) -> KernelModules:
         """Raises LtspError if the image has no tables for this kernel."""
         if not _VERSION.fullmatch(version):
-            raise LtspError(f"invalid kernel version {printable(version)}", "restore the kernel's name in the image")
+            raise LtspError(
+                f"invalid kernel version {printable(version)}",
+                "reinstall the kernel's package in the source, or choose another kernel with --kernel-initrd",
+            )
         directory = f"lib/modules/{version}"
         listed = _read_lines(tree, f"{directory}/modules.dep")
         if listed is None and tree.follow(directory) is None:

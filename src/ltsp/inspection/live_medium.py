@@ -84,7 +84,7 @@ def find_layer_chain(tree: Tree, path: str) -> list[str]:
         return [path]
     words = name.removesuffix(_LAYER_SUFFIX).split(".")
     if len(words) > _MAX_LAYERS:
-        raise SourceError(f"{printable(path)} needs {len(words) - 1} layers below it, more than any live medium has")
+        raise SourceError(f"{printable(path)} needs {len(words) - 1} layers below it; the limit is {_MAX_LAYERS - 1}")
     every = [f"{parent}{slash}{'.'.join(words[:end])}{_LAYER_SUFFIX}" for end in range(1, len(words) + 1)]
     missing = [each for each in every[:-1] if not isinstance(tree.follow(each), File)]
     if len(missing) == len(every) - 1:

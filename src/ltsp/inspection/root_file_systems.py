@@ -33,16 +33,16 @@ ROOTFS_HINT = "a root file system has /etc/passwd and /usr"
 
 def is_system(tree: Tree) -> bool:
     """Whether it has the marks of a root file system."""
-    return not find_missing_marks_in_tree(tree)
+    return not explain_missing_root_in_tree(tree)
 
 
-def find_missing_marks_in_tree(tree: Tree) -> str:
+def explain_missing_root_in_tree(tree: Tree) -> str:
     """Why a tree is not a root file system, and what it contains; empty if it is one."""
     directory = any(isinstance(tree.follow(each), Directory) for each in _MARK_DIRECTORIES)
     return _describe_missing(isinstance(tree.follow(_ACCOUNTS_FILE), File), directory, tree.root.entries)
 
 
-def find_missing_marks(path: str) -> str:
+def explain_missing_root(path: str) -> str:
     """Why a directory is not a root file system, and what it contains; empty if it is one.
 
     Raises SourceError if it cannot be read.

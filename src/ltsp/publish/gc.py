@@ -76,7 +76,7 @@ def collect_garbage(
     return tuple(removable)
 
 
-def collect_staged(paths: ImagePaths) -> None:
+def remove_old_staged(paths: ImagePaths) -> None:
     """Remove all staged versions except the newest, pinned ones and those in use."""
     now = states.read_state(paths)
     staged = [each for each in now.versions if each.staged and each.id not in now.current_ids]

@@ -29,10 +29,10 @@ from ltsp.publish.switch import (
     PublishedVersion,
     SwitchOptions,
     Unchanged,
-    activate_version,
     adopt_foreign_image,
     publish_version,
     repair,
+    switch_version,
 )
 from ltsp.publish.version import Version
 from ltsp.tree.name import printable
@@ -110,7 +110,7 @@ class LockedImage:
     ) -> PublishedVersion:
         """Make a staged version the current one. `backup`: whether NAME.img.old keeps the replaced image."""
         with translate_os_errors("publish", self.paths):
-            return activate_version(staged.version, SwitchOptions(retention, backup and not staged.replaces_damaged))
+            return switch_version(staged.version, SwitchOptions(retention, backup and not staged.replaces_damaged))
 
     def previous(self) -> Version:
         """The version that a revert leads to; a NAME.img.old that ltsp did not make becomes a version.
@@ -157,7 +157,7 @@ class LockedImage:
                 )
             if now.current == target and (target.image_id is None or target.is_image_of(now.image)):
                 return Unchanged(target)
-            return activate_version(target, SwitchOptions(retention))
+            return switch_version(target, SwitchOptions(retention))
 
     def pin(self, version: str) -> None:
         """Keep a version until it is unpinned."""

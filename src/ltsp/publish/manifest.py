@@ -21,7 +21,7 @@ class Origin(Enum):
     """How a version was created."""
 
     BUILT = "built"
-    KERNEL = "kernel"
+    KERNEL_UPDATE = "kernel"
     """It shares its image with another version and has its own kernel."""
     FOREIGN = "foreign"
     """A file that ltsp did not make, found at NAME.img or NAME.img.old; never removed by retention."""

@@ -40,7 +40,8 @@ def remove_image(paths: ImagePaths, *, force: bool) -> RemovedImage:
     """
     now = states.read_state(paths)
     if not force and (reasons := list(_find_objections(now))):
-        raise LtspError(f"cannot remove {paths.name}: {'; '.join(reasons)}", "remove it anyway with --force")
+        remedy = "unpin them or stop what uses them, or remove it anyway with --force"
+        raise LtspError(f"cannot remove {paths.name}: {'; '.join(reasons)}", remedy)
     versions = (*(each.id for each in now.versions), *now.damaged)
     names = [
         paths.pointer,

@@ -23,7 +23,7 @@ from ltsp.publish.assembly import (
     stage_boot_files,
 )
 from ltsp.publish.disk_errors import translate_os_errors
-from ltsp.publish.gc import DEFAULT_RETENTION, Retention, collect_staged
+from ltsp.publish.gc import DEFAULT_RETENTION, Retention, remove_old_staged
 from ltsp.publish.manifest import FileFacts, ImageFacts, KernelFacts, Manifest, Origin, SourceFacts
 from ltsp.publish.paths import DIRECTORY_MODE, PUBLIC_MODE, ImagePaths
 from ltsp.publish.state import ImageState, read_state
@@ -226,7 +226,7 @@ def prepare_kernel(
             # The source of a version without an image is that of its kernel.
             yield Unchanged(current if shared else record_source(current, contents.source))
             return
-        manifest = contents.make_manifest(paths.name, Origin.KERNEL, image, boot_facts)
+        manifest = contents.make_manifest(paths.name, Origin.KERNEL_UPDATE, image, boot_facts)
         if shared:
             # The image belongs to the other version, so the facts about it are that version's too.
             old = shared.manifest
@@ -249,7 +249,7 @@ def stage_version(new: NewVersion) -> StagedVersion:
         version = record_source(new.staged_duplicate, new.manifest.source)
     else:
         version = new.assemble(staged=True)
-        collect_staged(new.paths)
+        remove_old_staged(new.paths)
     return StagedVersion(version, new.replaces_damaged)
 
 

@@ -28,7 +28,7 @@ class Store:
         return ImagePaths(naming.check_name(name), self.base_dir, self.tftp_dir)
 
     def names(self) -> list[str]:
-        """Every name that has an exported image, a version, or a kernel of its own."""
+        """Every name that has a published image, a version, or a kernel of its own."""
         exported = files.list_names(join(self.base_dir, "images"))
         found = {name.removesuffix(".old").removesuffix(".img") for name in exported if name.endswith((".img", ".old"))}
         found.update(files.list_names(join(self.base_dir, "images", ".versions")))

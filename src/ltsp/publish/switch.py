@@ -64,7 +64,7 @@ def publish_version(new: NewVersion, options: SwitchOptions) -> PublishedVersion
     paths = new.paths
     options = replace(options, backup=options.backup and not new.replaces_damaged)
     if new.staged_duplicate:
-        return activate_version(record_source(new.staged_duplicate, new.manifest.source), options)
+        return switch_version(record_source(new.staged_duplicate, new.manifest.source), options)
     if new.image:
         _adopt_displaced_images(paths, options)
     version = new.assemble()
@@ -77,7 +77,7 @@ def publish_version(new: NewVersion, options: SwitchOptions) -> PublishedVersion
         raise
 
 
-def activate_version(version: Version, options: SwitchOptions) -> PublishedVersion:
+def switch_version(version: Version, options: SwitchOptions) -> PublishedVersion:
     """Switch to a complete version, then remove the versions that no rule keeps."""
     if version.image_id:
         _adopt_displaced_images(version.paths, options)
@@ -104,7 +104,7 @@ def _switch(version: Version, options: SwitchOptions) -> PublishedVersion:
         # The manifest's mtime records until when the version was current; its clients may run on for days.
         os.utime(paths.manifest(replaced.id))
     try:
-        switch_to(version, previous)
+        commit_pointer(version, previous)
         collected = collect_garbage(paths, options.retention, dropped=dropped)
     except (OSError, LtspError) as error:
         pointer = state.read_pointer(paths)
@@ -157,7 +157,7 @@ def _find_boot_files(now: ImageState) -> tuple[dict[str, str], KernelFacts | Non
     return {name: path for name, path in plain.items() if files.is_regular(path)}, None
 
 
-def switch_to(version: Version, previous: str | None) -> None:
+def commit_pointer(version: Version, previous: str | None) -> None:
     """Make the version the current one, durably. `previous` is the previous version that the pointer names.
 
     Everything that needs space or may fail is done before the pointer moves; then only renames are left, onto names

@@ -125,7 +125,7 @@ class SandboxReader:
         """
         is_whole = selection is select_all
         with self.lock:
-            self._send(FrameKind.TREE if is_whole else FrameKind.SELECTED_TREE, request)
+            self._send(FrameKind.TREE_REQUEST if is_whole else FrameKind.SELECTED_TREE_REQUEST, request)
             found = decode_tree(self._receive_batches(selection), self._make_content)
         return found if is_whole else found.select(selection)
 
@@ -140,7 +140,7 @@ class SandboxReader:
         return _SandboxedContent(self, number, size, stored)
 
     def _receive_batches(self, selection: Selection) -> Iterator[bytes]:
-        while (frame := self._receive_answer(selection)).kind is FrameKind.MORE:
+        while (frame := self._receive_answer(selection)).kind is FrameKind.TREE_RECORDS:
             yield frame.payload
         decode(frame.payload, Done)
 
@@ -149,19 +149,19 @@ class SandboxReader:
         while True:
             frame = self.receive(self.control)
             match frame.kind:
-                case FrameKind.ANSWER | FrameKind.MORE:
+                case FrameKind.ANSWER | FrameKind.TREE_RECORDS:
                     return frame
                 case FrameKind.FAILURE:
                     raise parse_failure(frame)
-                case FrameKind.WORKING:
+                case FrameKind.HEARTBEAT:
                     pass
-                case FrameKind.SIBLING:
+                case FrameKind.FILE_REQUEST:
                     self._send_file(decode(frame.payload, FileRequest).name)
-                case FrameKind.ENTER:
+                case FrameKind.ENTER_REQUEST:
                     paths = decode(frame.payload, EnterRequest).paths
                     is_entered = tuple(selection(path, True) is Inclusion.ALL for path in paths)
                     self._send(FrameKind.ANSWER, EnterReply(is_entered))
-                case FrameKind.KEY:
+                case FrameKind.KEY_REQUEST:
                     self._send_key(frame.payload)
                 case _:
                     raise protocol_error()
@@ -250,7 +250,7 @@ class _SandboxedStream:
         self._ended = False
         self.mtime: int | None = None
         self.size = size
-        send_message(self._channel, FrameKind.CONTENT, ContentRequest(number))
+        send_message(self._channel, FrameKind.CONTENT_REQUEST, ContentRequest(number))
 
     def read(self, size: int) -> bytes:
         pieces: list[bytes] = []

@@ -52,12 +52,12 @@ class Caller:
 
     def __call__(self, name: str) -> BinaryIO:
         """Request a file by name. Raises LtspError if it is refused."""
-        send_message(self._control, FrameKind.SIBLING, FileRequest(name))
+        send_message(self._control, FrameKind.FILE_REQUEST, FileRequest(name))
         return self._locator.add_files(self._receive(1))[0]
 
     def find_key(self, header: bytes) -> bytes:
         """The key of an encrypted volume, from its header. Raises LtspError."""
-        send_frame(self._control, FrameKind.KEY, header)
+        send_frame(self._control, FrameKind.KEY_REQUEST, header)
         return decode(self._receive().payload, VolumeKey).key
 
     def _receive(self, files: int = 0) -> Frame:
@@ -70,7 +70,7 @@ class Caller:
         """Send a heartbeat if one is due; does nothing in threads that serve contents."""
         if threading.get_ident() == self._thread and monotonic() - self._last > _HEARTBEAT_INTERVAL:
             self._last = monotonic()
-            send_frame(self._control, FrameKind.WORKING)
+            send_frame(self._control, FrameKind.HEARTBEAT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,9 +61,9 @@ def serve(control: socket.socket, kinds: Sequence[SessionKind]) -> None:
         if frame.kind is FrameKind.ASK:
             send_message(control, FrameKind.ANSWER, session.answer(request))
             return
-        entered = _ask_entered(control) if frame.kind is FrameKind.SELECTED_TREE else enter_all
+        entered = _ask_entered(control) if frame.kind is FrameKind.SELECTED_TREE_REQUEST else enter_all
         for batch in encode_tree(session.tree(request, entered), contents, locator.locate):
-            send_frame(control, FrameKind.MORE, batch)
+            send_frame(control, FrameKind.TREE_RECORDS, batch)
         send_message(control, FrameKind.ANSWER, Done())
 
     with suppress(PeerClosed):
@@ -90,7 +90,7 @@ def _ask_entered(control: socket.socket) -> DirectoryFilter:
     def entered(paths: Sequence[str]) -> Sequence[bool]:
         answers: list[bool] = []
         for at in range(0, len(paths), _MAX_PATHS):
-            send_message(control, FrameKind.ENTER, EnterRequest(tuple(paths[at : at + _MAX_PATHS])))
+            send_message(control, FrameKind.ENTER_REQUEST, EnterRequest(tuple(paths[at : at + _MAX_PATHS])))
             answers += decode(receive_frame(control).payload, EnterReply).is_entered
         return answers
 

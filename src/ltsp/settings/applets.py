@@ -19,7 +19,7 @@ class LtspOptions:
         "directory of chroots, virtual machine disks and images",
         default="/srv/ltsp",
         short="b",
-        details="DIR/NAME is a chroot, DIR/NAME.img a virtual machine disk, DIR/images/NAME.img an exported image.",
+        details="DIR/NAME is a chroot, DIR/NAME.img a virtual machine disk, DIR/images/NAME.img a published image.",
     )
     help: str | None = option(
         Text("APPLET"),

@@ -53,10 +53,10 @@ class SourceOptions(VersionedOptions):
         "how to read the file systems of a disk",
         default="auto",
         group=OptionGroup.CONTENT,
-        details="user is the built-in reader, an unprivileged process that mounts nothing. kernel mounts them "
-        "privately, and needs root. auto is user, and kernel for what that cannot read: erofs, f2fs, a log of xfs or "
-        "btrfs to be replayed, unknown features. A volume that is not contiguous in a raw disk, or has a log to be "
-        "replayed, is copied to TMPDIR or /var/tmp for the kernel.",
+        details="user: the built-in reader, an unprivileged process that mounts nothing. kernel: the kernel mounts "
+        "the file systems where no other process sees them; needs root. auto: user first, and as root kernel for what "
+        "user cannot read: erofs, f2fs, an xfs or btrfs with a log to replay, unknown features. It gets copies, "
+        "in TMPDIR or /var/tmp, of volumes that are not contiguous in a raw disk or have a log to replay.",
     )
     snapshot: str = option(
         Choice(("auto", "btrfs", "lvm", "zfs", "none")),
@@ -232,7 +232,7 @@ class ImageOptions(PublishingOptions):
         group=OptionGroup.CONTENT,
     )
     recompress: bool = switch(
-        "use an exported image itself as the source",
+        "use a published image itself as the source",
         group=OptionGroup.CONTENT,
         details="By default, the source that its manifest records is read again.",
     )

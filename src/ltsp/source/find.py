@@ -43,7 +43,7 @@ def find_source(
     """The source that a command line argument stands for.
 
     `name` overrides the image name that the argument implies. `excluded_directories` of the host are in no tree.
-    `find_recorded` maps the name of an exported image to the source that it was made from, or to nothing; `recompress`
+    `find_recorded` maps the name of a published image to the source that it was made from, or to nothing; `recompress`
     allows such an image to be its own source. `snapshots` is the kind of snapshot to read directories from. `user_rule`
     is the user's rule for finding a kernel, which may match that of a live medium. A process that read
     the source to find out what it is ends with this call; if `keep` is given, it waits for the source to be opened,
@@ -94,7 +94,7 @@ class _SourceFinder:
         if not os.path.isdir(encode(path)):
             return self._source_from_file(path, checked_name, image_spec, notes, inner)
         source = self._source_from_directory(path, checked_name, image_spec)
-        missing = root_file_systems.find_missing_marks(path)
+        missing = root_file_systems.explain_missing_root(path)
         if not missing:
             return replace(source, warnings=notes)
         return self._source_from_carrier(source, image_spec.image, missing, notes, inner)
@@ -198,11 +198,11 @@ class _SourceFinder:
         return source_from_file(path, "", ImageSpec(path), DiskOptions(reader=self.disks.reader), keep=keep)
 
     def _find_recorded_source(self, path: str, name: str) -> Source:
-        """The source that an exported image was made from, if the argument named only the image itself."""
+        """The source that a published image was made from, if the argument named only the image itself."""
         argument = self.find_recorded(name)
         if argument in ("", name, STANDARD_INPUT) or _is_same_file(argument, path):
             raise LtspError(
-                f"{printable(path)} is an exported image, and its source is unknown",
+                f"{printable(path)} is a published image, and its source is unknown",
                 f"use --recompress to rebuild it from itself, or its path with --name for an image other than {name}",
             )
         return find_source(

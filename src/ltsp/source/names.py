@@ -24,7 +24,7 @@ _MAX_UNNAMED_IMAGES = 3
 def list_source_names(base_dir: str, *, all_images: bool = False) -> tuple[list[str], list[str]]:
     """The sources to build when no name is given, and a warning for each invalid name.
 
-    These are chroots and VM disks, and with `all_images` exported images too. Raises UsageError if there are more
+    These are chroots and VM disks, and with `all_images` published images too. Raises UsageError if there are more
     than three without it, and LtspError if there are none.
     """
     found = list_base_dir_names(base_dir)

@@ -70,7 +70,7 @@ def clean_tree(tree: Tree, secrets: Secrets, faults: Faults | None = None) -> Cl
 def find_suspects(tree: Tree, secrets: Secrets, faults: Faults) -> list[SecretFinding]:
     """The findings of rows W in the tree, with their tests applied; `--cleanup=0` prints them too."""
     found = [each for each in secrets.findings(tree) if _passes_test(tree, each, faults)]
-    paths = {each.path for each in found if each.row.name == UNPACKAGED or each.row.matches_anywhere}
+    paths = {each.path for each in found if each.row.name == UNPACKAGED or each.row.reports_name_anywhere}
     files = find_unpackaged(tree, paths)
     kept = [_attach_files(each, files[each.path]) if each.path in paths else each for each in found]
     return _merge_copies(each for each in kept if each is not None)
@@ -88,7 +88,9 @@ def _merge_copies(found: Iterable[SecretFinding]) -> list[SecretFinding]:
     kept: dict[object, SecretFinding] = {}
     for each in found:
         key = (
-            (each.row.reason, each.path.partition("/")[0]) if each.row.matches_anywhere else (each.row, each.path, None)
+            (each.row.reason, each.path.partition("/")[0])
+            if each.row.reports_name_anywhere
+            else (each.row, each.path, None)
         )
         first = kept.setdefault(key, each)
         if first is not each:

@@ -70,7 +70,7 @@ class SecretRow:
         return f"OMIT_IMAGE_SECRETS='{self.derived_from or self.pattern}'"
 
     @property
-    def matches_anywhere(self) -> bool:
+    def reports_name_anywhere(self) -> bool:
         """Whether it warns about a name in any directory. Such a row is applied to the tree only."""
         name = self.pattern.removeprefix(ANYWHERE_PREFIX)
         return self.action is Action.REPORTED and name != self.pattern and "/" not in name

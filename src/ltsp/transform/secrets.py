@@ -54,7 +54,9 @@ class SecretFinding:
         )
         more = f" and {len(self.others)} more" if self.others else ""
         reason = self.row.reason or "may hold a secret"
-        return f"/{printable(self.path)}{inside}{more}: {reason}{self._remedy() if self.row.matches_anywhere else ''}"
+        return (
+            f"/{printable(self.path)}{inside}{more}: {reason}{self._remedy() if self.row.reports_name_anywhere else ''}"
+        )
 
     def _remedy(self) -> str:
         first, *rest = map(printable, self._exclude_patterns())
@@ -103,7 +105,7 @@ class Secrets:
 
     def _list_patterns(self) -> list[tuple[str, SecretRow]]:
         """The rows to follow through links."""
-        return [*((row.pattern, row) for row in self.rows if not row.matches_anywhere), *self._link_patterns]
+        return [*((row.pattern, row) for row in self.rows if not row.reports_name_anywhere), *self._link_patterns]
 
     def follow_links(self, tree: Tree, paths: PathContext) -> tuple[Secrets, LinkedRules[SecretRow]]:
         """The rows as they apply to a tree with its links; see `links.follow`."""
@@ -232,7 +234,7 @@ class Secrets:
 
     def _find_anywhere(self, tree: Tree) -> Iterator[SecretFinding]:
         """The matches of rows for a name in any directory, without files that another row matches."""
-        rows = [(row.pattern.removeprefix(ANYWHERE_PREFIX), row) for row in self.rows if row.matches_anywhere]
+        rows = [(row.pattern.removeprefix(ANYWHERE_PREFIX), row) for row in self.rows if row.reports_name_anywhere]
         level = PathRules(rows, _SYNTAX).level("")
         for path, node in tree.walk() if rows else ():
             found = level.values(path.rpartition("/")[2])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from ltsp.disk.tables import LruCache, decompress_cluster, unpack_integers
+from ltsp.disk.mapping_tables import LruCache, decompress_cluster, unpack_integers
 from ltsp.errors import FormatError, SourceError
 from ltsp.storage.blocks import Blocks, LazyBlocks, read_exactly
 from ltsp.storage.extents import Extent, MappedBlocks, join_extents

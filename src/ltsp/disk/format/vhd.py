@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from ltsp.disk.tables import unpack_integers
+from ltsp.disk.mapping_tables import unpack_integers
 from ltsp.errors import FormatError, SourceError
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.storage.extents import BlockRange, Extent, MappedBlocks

@@ -12,7 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from ltsp.disk.format.vhdx_log import replay_log
-from ltsp.disk.tables import unpack_integers
+from ltsp.disk.mapping_tables import unpack_integers
 from ltsp.errors import FormatError, SourceError
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.storage.checksum import crc32c_inverted

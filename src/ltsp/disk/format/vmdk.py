@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from ltsp.disk.tables import SECTOR_SIZE, LruCache, decompress_cluster, unpack_integers
+from ltsp.disk.mapping_tables import SECTOR_SIZE, LruCache, decompress_cluster, unpack_integers
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage.blocks import Blocks, FileBlocks, LazyBlocks, OpenSibling, read_exactly
 from ltsp.storage.extents import Extent, MappedBlocks, chain_extents, join_extents

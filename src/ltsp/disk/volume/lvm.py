@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ltsp.disk import probe
-from ltsp.disk.tables import SECTOR_SIZE
+from ltsp.disk.mapping_tables import SECTOR_SIZE
 from ltsp.disk.volume import lvm_text
 from ltsp.disk.volume.lvm_text import Section
 from ltsp.errors import FormatError
@@ -301,7 +301,9 @@ def _locate_stripe(name: int | str, extent: int | str, count: int, pvs: _Physica
     if name in pvs.missing:
         raise FormatError(f"part of it is on another disk ({printable(pvs.missing[name])})")
     if name not in pvs.blocks:
-        raise FormatError(f"it is on {printable(name)}, which is not in its volume group")
+        raise FormatError(
+            f"its metadata refers to the physical volume {printable(name)}, which its volume group does not list"
+        )
     start = pvs.data_offsets[name] + extent * pvs.extent_size
     if start + count * pvs.extent_size > pvs.blocks[name].size:
         raise FormatError("it extends past the end of its physical volume")

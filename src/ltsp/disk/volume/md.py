@@ -12,7 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from ltsp.disk import probe
-from ltsp.disk.tables import SECTOR_SIZE, unpack_integers
+from ltsp.disk.mapping_tables import SECTOR_SIZE, unpack_integers
 from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import decode
 

@@ -57,8 +57,8 @@ class BtrfsContent:
         first, end = (self.number, EXTENT_DATA, 0), (self.number, EXTENT_DATA, OFFSET_END)
         found: list[FileExtent] = []
         following = 0
-        nodes = self.extent_data.nodes
-        for (_, _, start), data in nodes.items(self.tree, first, end):
+        reader = self.extent_data.node_reader
+        for (_, _, start), data in reader.items(self.tree, first, end):
             extent = FileExtent.parse(start, data)
             if start < following:
                 raise FormatError("its extents overlap")
@@ -75,9 +75,9 @@ class BtrfsContent:
                     or extent.offset + extent.length > extent.ram_bytes
                 ):
                     raise FormatError("one of its compressed extents is too large")
-                nodes.chunks.locate_copies(extent.address, extent.stored)
+                reader.chunks.locate_copies(extent.address, extent.stored)
             else:
-                nodes.chunks.locate_copies(extent.address + extent.offset, extent.length)
+                reader.chunks.locate_copies(extent.address + extent.offset, extent.length)
             found.append(extent)
         return found
 
@@ -98,15 +98,15 @@ class _ExtentLocator:
         address = extent.address + extent.offset
         if self.extent_data.checksums is not None:
             return Extent(extent.length, self.extent_data, address)
-        nodes = self.extent_data.nodes
-        return Extent(extent.length, nodes.blocks, nodes.chunks.locate_copies(address, extent.length)[0])
+        reader = self.extent_data.node_reader
+        return Extent(extent.length, reader.blocks, reader.chunks.locate_copies(address, extent.length)[0])
 
     def _decompress(self, extent: FileExtent) -> bytes:
         if self._decompressed[0] is not extent:
             stored = extent.inline
             if stored is None:
                 stored = self.extent_data.read_at(extent.address, extent.stored)
-            sector = self.extent_data.nodes.superblock.sector_size
+            sector = self.extent_data.node_reader.superblock.sector_size
             self._decompressed = extent, decompress_extent(stored, extent.compression, extent.ram_bytes, sector)
         return self._decompressed[1]
 
@@ -115,7 +115,7 @@ class _ExtentLocator:
 class ExtentDataReader:
     """Blocks by btrfs address, for the data of extents. Several threads may use it."""
 
-    nodes: NodeReader
+    node_reader: NodeReader
     checksums: TreeRoot | None
     """The checksum tree; None for files that have no checksums (nodatasum)."""
 
@@ -127,8 +127,8 @@ class ExtentDataReader:
     def read_at(self, address: int, size: int) -> bytes:
         """Raises FormatError if the volume is too short, or no copy has the right checksum."""
         if self.checksums is None:
-            return self._read_raw(self.nodes.chunks.locate_copies(address, size)[0], size)
-        sector = self.nodes.superblock.sector_size
+            return self._read_raw(self.node_reader.chunks.locate_copies(address, size)[0], size)
+        sector = self.node_reader.superblock.sector_size
         start = address - address % sector
         end = address + size + -(address + size) % sector
         data = self._read_verified(start, end - start, self._read_checksums(self.checksums, start, end))
@@ -136,8 +136,8 @@ class ExtentDataReader:
 
     def _read_verified(self, address: int, size: int, expected: bytes) -> bytes:
         """Whole sectors, each from the first valid copy."""
-        sector, checksum = self.nodes.superblock.sector_size, self.nodes.superblock.checksum
-        first, *others = self.nodes.chunks.locate_copies(address, size)
+        sector, checksum = self.node_reader.superblock.sector_size, self.node_reader.superblock.checksum
+        first, *others = self.node_reader.chunks.locate_copies(address, size)
         data = self._read_raw(first, size)
         width = len(expected) * sector // size
         sectors = [data[at : at + sector] for at in range(0, size, sector)]
@@ -159,16 +159,16 @@ class ExtentDataReader:
 
     def _read_checksums(self, tree: TreeRoot, start: int, end: int) -> bytes:
         """The concatenated checksums of these sectors."""
-        sector = self.nodes.superblock.sector_size
-        width = len(self.nodes.superblock.checksum(b""))
+        sector = self.node_reader.superblock.sector_size
+        width = len(self.node_reader.superblock.checksum(b""))
         pieces: list[bytes] = []
         following = start
-        first = self.nodes.find_floor(tree, (_CHECKSUM_OBJECT, EXTENT_CSUM, start)) or (
+        first = self.node_reader.find_floor(tree, (_CHECKSUM_OBJECT, EXTENT_CSUM, start)) or (
             _CHECKSUM_OBJECT,
             EXTENT_CSUM,
             start,
         )
-        for (_, kind, at), sums in self.nodes.items(tree, first, (_CHECKSUM_OBJECT, EXTENT_CSUM, end)):
+        for (_, kind, at), sums in self.node_reader.items(tree, first, (_CHECKSUM_OBJECT, EXTENT_CSUM, end)):
             if kind != EXTENT_CSUM or at > following:
                 break
             piece = sums[(following - at) // sector * width : (end - at) // sector * width]
@@ -179,7 +179,7 @@ class ExtentDataReader:
         return b"".join(pieces)
 
     def _read_raw(self, place: int, size: int) -> bytes:
-        data = self.nodes.blocks.read_at(place, size)
+        data = self.node_reader.blocks.read_at(place, size)
         if len(data) < size:
             raise FormatError(f"it has data at {place}, beyond the end of the volume")
         return data

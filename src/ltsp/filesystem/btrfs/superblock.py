@@ -128,7 +128,8 @@ class BtrfsSuperblock:
         )
         sizes = {1 << bit for bit in range(12, 17)}
         if found.node_size not in sizes or found.sector_size not in sizes or found.sector_size > found.node_size:
-            raise FormatError("the superblock of the btrfs file system is damaged: invalid numbers", REMEDY)
+            invalid = f"node size {found.node_size}, sector size {found.sector_size}"
+            raise FormatError(f"the superblock of the btrfs file system is damaged: {invalid}", REMEDY)
         if found.device_count != 1:
             raise SourceError(
                 f"the btrfs file system spans {found.device_count} devices, but only one can be read",

@@ -82,7 +82,7 @@ def open(blocks: Blocks) -> Btrfs:  # noqa: A001 - every file system module has 
 
 @dataclass(slots=True)
 class Btrfs:
-    nodes: NodeReader
+    node_reader: NodeReader
     _root_tree: TreeRoot
     """The root tree."""
     _checksum_tree: TreeRoot
@@ -96,17 +96,17 @@ class Btrfs:
 
     @property
     def label(self) -> str:
-        return self.nodes.superblock.label
+        return self.node_reader.superblock.label
 
     @property
     def uuid(self) -> str:
-        return self.nodes.superblock.uuid
+        return self.node_reader.superblock.uuid
 
     def default_subvolume(self) -> int:
         """The number of the subvolume that is mounted by default."""
         first, end = (_DEFAULT_DIRECTORY, items.DIR_ITEM, 0), (_DEFAULT_DIRECTORY, items.DIR_ITEM, OFFSET_END)
         with translate_damage("the root tree"):
-            for _, data in self.nodes.items(self._root_tree, first, end):
+            for _, data in self.node_reader.items(self._root_tree, first, end):
                 for entry in items.parse_dir_items(data):
                     if entry.name == b"default":
                         return entry.target[0]
@@ -119,7 +119,7 @@ class Btrfs:
         """
         backrefs: dict[int, tuple[int, int, bytes]] = {}
         with translate_damage("the root tree"):
-            for (number, kind, parent), data in self.nodes.items(
+            for (number, kind, parent), data in self.node_reader.items(
                 self._root_tree, (_FIRST_CHARACTERS, 0, 0), (_END_OF_OBJECTS, 0, 0)
             ):
                 if kind == items.ROOT_BACKREF:
@@ -149,7 +149,7 @@ class Btrfs:
     def tree(self, selection: Selection = select_all, subvolume: int | None = None) -> Tree:
         """The tree of a subvolume (the default one if None), including nested subvolumes."""
         number = self.default_subvolume() if subvolume is None else subvolume
-        reader = FilesystemTreeReader(self, FilesystemLimits.of(self.nodes.blocks.size), selection)
+        reader = FilesystemTreeReader(self, FilesystemLimits.of(self.node_reader.blocks.size), selection)
         with add_remedy(REMEDY):
             with translate_damage("the root tree"):
                 subtree = self._require_subvolume(number)
@@ -168,7 +168,9 @@ class Btrfs:
         subtree = self._require_subvolume(tree)
         record: BtrfsInode | None = None
         found: dict[bytes, bytes] = {}
-        for (_, kind, _), data in self.nodes.items(subtree.root, (inode, 0, 0), (inode, items.XATTR_ITEM, OFFSET_END)):
+        for (_, kind, _), data in self.node_reader.items(
+            subtree.root, (inode, 0, 0), (inode, items.XATTR_ITEM, OFFSET_END)
+        ):
             if kind == items.INODE_ITEM:
                 record = BtrfsInode.parse(data)
             elif kind == items.XATTR_ITEM:
@@ -179,7 +181,7 @@ class Btrfs:
             raise FormatError(f"the extended attributes of inode {inode} are damaged")
         new = Metadata(record.mode & 0o7777, record.uid, record.gid, record.mtime, sort_attributes(found))
         metadata = self._metadata.setdefault(new, new)
-        extent_data = ExtentDataReader(self.nodes, self._checksum_tree if record.has_checksums else None)
+        extent_data = ExtentDataReader(self.node_reader, self._checksum_tree if record.has_checksums else None)
         content = BtrfsContent(extent_data, subtree.root, inode, record.size, min(record.size, record.stored))
         match stat.S_IFMT(record.mode):
             case stat.S_IFREG:
@@ -197,7 +199,7 @@ class Btrfs:
         if inode == _EMPTY_DIRECTORY:
             return
         subtree = self._require_subvolume(tree)
-        for _, data in self.nodes.items(
+        for _, data in self.node_reader.items(
             subtree.root, (inode, items.DIR_INDEX, 0), (inode, items.DIR_INDEX, OFFSET_END)
         ):
             for entry in items.parse_dir_items(data):
@@ -214,7 +216,7 @@ class Btrfs:
 
         A snapshot has entries for the nested subvolumes of its original but not these: an empty directory is shown.
         """
-        data = self.nodes.find_item(self._root_tree, (tree, items.ROOT_REF, target))
+        data = self.node_reader.find_item(self._root_tree, (tree, items.ROOT_REF, target))
         subtree = self._find_subvolume(target)
         if data is None or subtree is None or items.parse_root_ref(data) != (inode, name):
             return _pack_number(target << 64 | tree, _EMPTY_DIRECTORY)
@@ -235,7 +237,7 @@ class Btrfs:
         if number != TOP_SUBVOLUME and not _FIRST_CHARACTERS <= number < _END_OF_OBJECTS:
             return None
         first, end = (number, items.ROOT_ITEM, 0), (number, items.ROOT_ITEM, OFFSET_END)
-        for _, data in self.nodes.items(self._root_tree, first, end):
+        for _, data in self.node_reader.items(self._root_tree, first, end):
             address, level, generation, directory, names = items.parse_root_item(data)
             if names:
                 return _SubvolumeRoot(TreeRoot(address, level, generation), directory)
@@ -263,7 +265,7 @@ class Btrfs:
 
     def _find_parent(self, subtree: _SubvolumeRoot, directory: int) -> tuple[int, bytes] | None:
         first, end = (directory, items.INODE_REF, 0), (directory, items.INODE_REF, OFFSET_END)
-        for (_, _, parent), data in self.nodes.items(subtree.root, first, end):
+        for (_, _, parent), data in self.node_reader.items(subtree.root, first, end):
             size = int.from_bytes(data[8:10], "little")
             return parent, data[10 : 10 + size]
         return None

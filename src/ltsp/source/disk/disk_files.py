@@ -65,7 +65,10 @@ class DiskFiles:
             # Check the target of a link before opening it for reading, which can have effects on a device.
             self._check_allowed(name, os.readlink(f"/proc/self/fd/{found}".encode()), disk_directory)
             if not stat.S_ISREG(os.fstat(found).st_mode):
-                raise SourceError(f"it needs {printable(name)}, which is not a regular file")
+                raise SourceError(
+                    f"it needs {printable(name)}, which is not a regular file",
+                    "make one file of the disk: qemu-img convert -O qcow2 DISK NEW.qcow2",
+                )
             descriptor = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise SourceError(f"cannot read {printable(name)}: {error.strerror}") from error

@@ -75,7 +75,8 @@ class LiveSource(SourceWrapper):
         """Raises SourceError if a client that boots the unmodified medium cannot find the system in it."""
         if self.live and self.live.default_path not in live_medium.SINGLE_FILE_PATHS:
             raise SourceError(
-                f"{printable(self._chosen_path)} of {printable(self.argument)} is a layer, which clients cannot find",
+                f"clients cannot boot {printable(self.argument)} as it is: they would not find its system, "
+                f"{printable(self._chosen_path)}",
                 f"make an image of it: ltsp image {printable(self.argument)} --name NAME",
             )
 

@@ -41,9 +41,9 @@ class BootSubject:
     """Path below BASE_DIR, as in ltsp.image=."""
     sha256: str
     """Of the image."""
-    client: str
+    client_initrd: str
     """Name of the client's initrd next to the kernel."""
-    nbd: str = ""
+    nbd_initrd: str = ""
     """Name of the additional initrd for NBD; empty if the version has none."""
 
     @property
@@ -59,11 +59,11 @@ class BootRoute:
     through_menu: bool
     """By the site's menu, which boots the current version; else by a script for this version."""
     transport: str
-    """How it gets its root: `nfs`, `http_url`, `nbd`, `file`."""
+    """How it gets its root: `nfs`, `http`, `nbd`, `file`."""
     fetch: str
-    """How iPXE gets menu, kernel and initrds: `tftp`, `http_url`."""
+    """How iPXE gets menu, kernel and initrds: `tftp`, `http`."""
     uefi: bool = False
-    extra: str = ""
+    kernel_arguments: str = ""
     """More words for the kernel."""
 
 
@@ -131,7 +131,7 @@ def _make_script(route: BootRoute) -> str:
         http_url=http if route.fetch == "http" or route.transport in WHOLE_IMAGE_TRANSPORTS else "",
         # Script and report belong to the test: a site's servers do not have them.
         report_url=f"tftp://{HOST_ADDRESS}/report.img",
-        extra=route.extra,
+        extra=route.kernel_arguments,
     )
     if route.through_menu:
         return script.through_menu()
@@ -141,7 +141,11 @@ def _make_script(route: BootRoute) -> str:
         image=subject.image,
         root=_root_url(route),
         sha256=subject.sha256 if route.transport in WHOLE_IMAGE_TRANSPORTS else "",
-        initrds=[subject.client, *([subject.nbd] if subject.nbd and route.transport == "nbd" else []), *add_on],
+        initrds=[
+            subject.client_initrd,
+            *([subject.nbd_initrd] if subject.nbd_initrd and route.transport == "nbd" else []),
+            *add_on,
+        ],
     )
 
 
