@@ -22,6 +22,7 @@ NAMES = {
     "unforeseen": "internal error",
     "parcel": "layer",
     "frames": "protocol",
+    "most": "max_… or limit",
     "see_that": "check_… or require_…",
     "whoever": "a noun",
 }
@@ -32,6 +33,7 @@ MESSAGES = {
     "anew": "again",
     "(is|are) at work": "is running",
     "beside": "next to, besides",
+    "exported images?": "published image",
     "lies": "is",
     "makes? no sense": "invalid",
     "mends?": "fix",

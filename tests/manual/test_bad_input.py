@@ -306,6 +306,16 @@ def test_a_dry_run_estimates_what_the_build_then_takes(site):
     assert abs(said["base_dir"] - size) < 0.1 * size
 
 
+@pytest.mark.parametrize(
+    ("parameters", "bounded"),
+    [("-comp xz -Xbcj x86", True), ("-all-time 1", True), ("-regex -e nothing", False), ("-comp lzo", False)],
+)
+def test_the_least_space_is_known_unless_mksquashfs_may_write_less(site, parameters, bounded):
+    (site.base / "lab/usr/program").write_bytes(random.Random(1).randbytes(1 << 20))
+    said = json.loads(site.ltsp("image", "--dry-run", "--json", "lab", "-m", parameters).stdout)
+    assert (said["images"][0]["space_needed"]["base_dir_at_least"] > 0) == bounded
+
+
 def test_a_hole_needs_no_space(site):
     """As in the disk of a virtual machine that lies about in the source."""
     with (site.base / "lab/usr/disk").open("wb") as file:

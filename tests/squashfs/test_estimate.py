@@ -90,7 +90,7 @@ def test_what_cannot_be_read_is_left_to_the_build():
 
 def test_a_codec_of_another_program_is_not_certain(chance):
     tree = make_tree({"file": chance.randbytes(1 << 20)})
-    assert estimate_size(tree, WriteOptions(), other_codec=True).minimum == 0
+    assert estimate_size(tree, WriteOptions(), may_be_smaller=True).minimum == 0
 
 
 def test_an_empty_tree_needs_next_to_nothing():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ltsp.build.prepare import PreparedTree
 from ltsp.errors import LtspError
 from ltsp.host import files
+from ltsp.mksquashfs.options import Parameters
 from ltsp.publish import disk_errors
 from ltsp.publish.paths import ImagePaths
 from ltsp.publish.store import Store
@@ -37,10 +38,12 @@ class SpaceEstimate:
     """In TFTP_DIR, for the kernel and initrds, whose sizes are known."""
 
 
-def estimate_space(prepared: PreparedTree, boot_files: Mapping[str, Content], *, exact: bool) -> SpaceEstimate:
-    """`exact`: our writer writes all of the tree, so that there is a lower bound."""
+def estimate_space(prepared: PreparedTree, boot_files: Mapping[str, Content], parameters: Parameters) -> SpaceEstimate:
+    """There is no lower bound if another codec, or what `-regex` leaves out, may make the image smaller."""
     boot = sum(file.size for file in boot_files.values())
-    image_estimate = estimate_size(prepared.tree, prepared.write_options, other_codec=not exact)
+    options = prepared.write_options
+    may_be_smaller = prepared.codec != options.compression.name or "-regex" in parameters.unknown
+    image_estimate = estimate_size(prepared.tree, options, may_be_smaller=may_be_smaller)
     return SpaceEstimate(image_estimate.size, image_estimate.minimum, boot)
 
 

@@ -59,7 +59,7 @@ def run_dry(request: BuildRequest, source: Source, conf: Conf, report: Report) -
         client = make_initrd(prepared, source.name, replace(request.client, must_boot=False), current, report)
         with report.step("estimating the space"):
             boot_files = {**client.collect_files(prepared.kernel), **firmware}
-            needed = disk_space.estimate_space(prepared, boot_files, exact=not request.parameters.unknown)
+            needed = disk_space.estimate_space(prepared, boot_files, request.parameters)
         plan.show(source, request.rules, prepared, needed, request.store, report)
         client.report_to(report)
         for line in disk_space.find_shortages(needed, request.store):

@@ -90,7 +90,7 @@ def _make_version(
         client = make_initrd(prepared, source.name, request.client, current, report)
         with report.step("estimating the space"):
             boot_files = {**client.collect_files(prepared.kernel), **firmware}
-            estimate = disk_space.estimate_space(prepared, boot_files, exact=not request.parameters.unknown)
+            estimate = disk_space.estimate_space(prepared, boot_files, request.parameters)
         plan.show(source, request.rules, prepared, estimate, request.store, report)
         client.report_to(report)
         _list_files(prepared.tree, request.parameters.output, report)

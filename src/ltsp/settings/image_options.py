@@ -55,8 +55,8 @@ class SourceOptions(VersionedOptions):
         group=OptionGroup.CONTENT,
         details="user: the built-in reader, an unprivileged process that mounts nothing. kernel: the kernel mounts "
         "the file systems where no other process sees them; needs root. auto: user first, and as root kernel for what "
-        "user cannot read: erofs, f2fs, an xfs or btrfs with a log to replay, unknown features. It gets copies, "
-        "in TMPDIR or /var/tmp, of volumes that are not contiguous in a raw disk or have a log to replay.",
+        "user cannot read: erofs, f2fs, an xfs or btrfs with a log to replay, unknown features. For the kernel, "
+        "volumes that are not contiguous in a raw disk or have a log to replay are copied to TMPDIR or /var/tmp.",
     )
     snapshot: str = option(
         Choice(("auto", "btrfs", "lvm", "zfs", "none")),
@@ -103,7 +103,7 @@ class PublishingOptions(SourceOptions):
     all_images: bool = switch(
         "process all images if none is named, even more than three",
         group=OptionGroup.CONTENT,
-        details="Exported images are also sources.",
+        details="Published images are also sources.",
     )
     rpi_image: str = option(
         Text("NAME"),

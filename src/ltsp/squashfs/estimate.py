@@ -75,10 +75,10 @@ class _SampledFiles:
         return sum((number - 1) * stored for (_, stored), number in count.items())
 
 
-def estimate_size(tree: Tree, options: WriteOptions, *, other_codec: bool = False) -> Estimate:
+def estimate_size(tree: Tree, options: WriteOptions, *, may_be_smaller: bool = False) -> Estimate:
     """Estimate the size; the result is the same for the same tree, as the sample depends only on paths and sizes.
 
-    `other_codec` means that another program writes the image in its own way, so that there is no lower bound.
+    `may_be_smaller` means that another program writes the image in its own way, so that there is no lower bound.
     """
     files = _SampledFiles.of(tree)
     tables = files.name_count * _SIZE_PER_NAME
@@ -90,7 +90,7 @@ def estimate_size(tree: Tree, options: WriteOptions, *, other_codec: bool = Fals
         return Estimate(files.bytes + tables, 0, 0)
     mean = fmean(ratios)
     error = stdev(ratios) / math.sqrt(len(ratios)) if len(ratios) > 1 else mean
-    lowest = 0.0 if other_codec else max(0.0, mean - _STANDARD_ERRORS * error)
+    lowest = 0.0 if may_be_smaller else max(0.0, mean - _STANDARD_ERRORS * error)
     return Estimate(int(files.bytes * mean) + tables, int(unique * lowest), sampled)
 
 
