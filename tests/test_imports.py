@@ -127,12 +127,12 @@ def test_what_only_reads_imports_nothing_that_changes_images(site, words):
 @pytest.mark.parametrize(
     ("words", "limit"),
     [
-        ("image lab --name=counted", 165),
-        ("image --dry-run lab", 175),
-        ("kernel lab", 180),
-        ("initrd", 105),
-        ("versions lab", 45),
-        ("info", 45),
+        ("image lab --name=counted", 180),
+        ("image --dry-run lab", 190),
+        ("kernel lab", 200),
+        ("initrd", 120),
+        ("versions lab", 60),
+        ("info", 60),
     ],
 )
 def test_an_applet_loads_few_modules(site, words, limit):

@@ -303,7 +303,7 @@ class TestKernel:
         first = publish_locked(locked, "one").version
         second = locked.publish_kernel(contents("two")).version
         assert second.is_image_of(first)
-        assert second.manifest.origin is Origin.KERNEL
+        assert second.manifest.origin is Origin.KERNEL_UPDATE
         assert read_served_state(store).menu == ("one", "two")
         assert inode(paths.image) == inode(first.image)
 

@@ -73,7 +73,7 @@ def test_an_archive_is_known_by_its_content_and_names_the_image(tmp_path, base, 
         ("ID=alpine", "apk add linux-lts openrc;"),
         ("ID=arch", "pacman -Syu --noconfirm linux systemd-sysvcompat;"),
         ("ID=opensuse-leap", "zypper --non-interactive install kernel-default systemd-sysvinit;"),
-        ("ID=void", "install one, or give --kernel-initrd="),
+        ("ID=void", "install one, or choose one with --kernel-initrd="),
     ],
 )
 def test_the_error_for_a_container_without_a_kernel_names_a_package(tmp_path, release, command):
