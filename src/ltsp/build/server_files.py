@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from os.path import join
 
 from ltsp.errors import LtspError
 from ltsp.host import files
+from ltsp.report.internal_error import suggest_remedy
 from ltsp.report.report import Report
 from ltsp.settings import naming
 from ltsp.tree.name import printable
@@ -91,7 +91,7 @@ def write_config(path: str, text: str, report: Report, *, overwrite: bool, dry_r
         files.make_directories(os.path.dirname(path), _DIRECTORY_MODE)
         files.replace_file(path, text.encode(), _FILE_MODE)
     except OSError as error:
-        raise LtspError(f"cannot write {shown}: {error.strerror}", _write_hint(error)) from error
+        raise LtspError(f"cannot write {shown}: {error.strerror}", suggest_remedy(error)) from error
     report.say(f"wrote {shown}" if old is None else f"replaced {shown}")
     return True
 
@@ -161,18 +161,10 @@ def _copy_binary(source: str, path: str) -> bool:
         files.make_directories(os.path.dirname(path), _DIRECTORY_MODE)
         files.replace_file(path, data, _FILE_MODE)
     except OSError as error:
-        raise LtspError(f"cannot copy {source} to {printable(path)}: {error.strerror}", _write_hint(error)) from error
+        raise LtspError(
+            f"cannot copy {source} to {printable(path)}: {error.strerror}", suggest_remedy(error)
+        ) from error
     return True
-
-
-def _write_hint(error: OSError) -> str:
-    hints = {
-        errno.EACCES: "run as root",
-        errno.EPERM: "run as root",
-        errno.ENOSPC: "free some space there",
-        errno.EROFS: "remount its file system read-write",
-    }
-    return hints.get(error.errno or 0, "")
 
 
 def _read_binary(path: str) -> bytes:

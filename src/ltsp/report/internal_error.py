@@ -44,7 +44,7 @@ def to_ltsp_error(error: Exception) -> LtspError:
         path = error.filename if isinstance(error.filename, str | bytes) else ""
         where = f"{printable(os.fsdecode(path))}: " if path else ""
         reason = error.strerror or str(error) or type(error).__name__
-        return LtspError(f"{where}{printable(reason)}", (_REMEDIES | _LIMIT_REMEDIES).get(error.errno or 0, ""))
+        return LtspError(f"{where}{printable(reason)}", suggest_remedy(error))
     if isinstance(error, ImportError) and limit is not None:  # a library could not be opened
         return LtspError(printable(str(error)), _LIMIT_REMEDIES[limit])
     if isinstance(error, MemoryError):
@@ -54,6 +54,11 @@ def to_ltsp_error(error: Exception) -> LtspError:
         f"internal error: {type(error).__name__}{f': {message}' if message else ''} ({_describe_origin(error)})",
         f"please report this, with the output of a run with {TRACEBACK_VARIABLE}=1 in the environment",
     )
+
+
+def suggest_remedy(error: OSError) -> str:
+    """What to type or do about a file that cannot be read or written; empty if that depends on the file."""
+    return (_REMEDIES | _LIMIT_REMEDIES).get(error.errno or 0, "")
 
 
 def _describe_origin(error: Exception) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -22,7 +23,7 @@ _MAX_VALUE_LENGTH = 1 << 20
 
 
 @dataclass(slots=True)
-class Evaluation:
+class Evaluation(ABC):
     """Evaluates sections, one after another. Subclasses decide about code and unset variables."""
 
     conf: Conf
@@ -48,9 +49,9 @@ class Evaluation:
             else:
                 self.assign(statement.line, self._setting(statement))
 
+    @abstractmethod
     def refuse_code(self, section: ConfSection, code: ShellCode) -> None:
         """What to do about text that only a shell could evaluate."""
-        raise NotImplementedError
 
     def assign(self, line: int, setting: Setting) -> None:  # noqa: ARG002 -- for subclasses
         self.values[setting.key] = setting
